@@ -1,0 +1,96 @@
+// Package job defines the job file: what to learn, with which loss, from which
+// behaviour, and when to stop.
+package job
+
+import "github.com/driftmesh/driftmesh/internal/schedule"
+
+// Spec is one job. It is written as YAML, decoded strictly, and travels as JSON.
+type Spec struct {
+	Name   string `json:"name" yaml:"name" jsonschema:"description=Name of the run; its folder is runs/<name>"`
+	Seed   uint64 `json:"seed" yaml:"seed" jsonschema:"description=Root of every random stream"`
+	Env    Env    `json:"env" yaml:"env"`
+	Policy Policy `json:"policy" yaml:"policy"`
+	Loss   Loss   `json:"loss" yaml:"loss"`
+	// RewardExponent β trains towards R(x)^β; may be annealed.
+	RewardExponent schedule.Value `json:"reward_exponent" yaml:"reward_exponent"`
+	Optimiser      Optimiser      `json:"optimiser" yaml:"optimiser"`
+	Sampling       Sampling       `json:"sampling" yaml:"sampling"`
+	Train          Train          `json:"train" yaml:"train"`
+	Eval           Eval           `json:"eval" yaml:"eval"`
+	Mesh           Mesh           `json:"mesh" yaml:"mesh"`
+}
+
+// Env names an environment and its parameters; the environment checks them.
+type Env struct {
+	Name   string         `json:"name" yaml:"name"`
+	Params map[string]any `json:"params" yaml:"params"`
+}
+
+// Policy describes the network.
+type Policy struct {
+	Kind       string `json:"kind" yaml:"kind"`             // mlp
+	Hidden     []int  `json:"hidden" yaml:"hidden"`         // widths of the trunk shared by P_F and P_B
+	Activation string `json:"activation" yaml:"activation"` // relu | leaky_relu | tanh
+	// Backward is how P_B is learned: joint | frozen | uniform | max_likelihood (f-TB, "Learned backward policy").
+	Backward string `json:"backward" yaml:"backward"`
+}
+
+// Loss is a member of the f-TB family with its modifiers and normaliser.
+type Loss struct {
+	// Divergence is a member as `driftmesh losses list` prints it, with
+	// modifiers after commas: "hellinger", "alpha:0.5", "forward_kl,tail:5",
+	// "custom:g1=tanh(delta)".
+	Divergence string `json:"divergence" yaml:"divergence"`
+	// Parameter, Tail and Temper, when set, override the numbers written in
+	// Divergence and may be schedules.
+	Parameter *schedule.Value `json:"parameter,omitempty" yaml:"parameter"`
+	Tail      *schedule.Value `json:"tail,omitempty" yaml:"tail"`
+	Temper    *schedule.Value `json:"temper,omitempty" yaml:"temper"`
+	// Normaliser: learned | batch_mean | batch_optimal | leave_one_out | running.
+	Normaliser string `json:"normaliser" yaml:"normaliser"`
+	// RunningDecay is the weight of the past in the running normaliser, in [0, 1).
+	RunningDecay float64 `json:"running_decay" yaml:"running_decay"`
+	// LogZInit is the first value of a learned log Z.
+	LogZInit float64 `json:"log_z_init" yaml:"log_z_init"`
+}
+
+// Optimiser is shared by all parameters; log Z and P_B have rates of their own.
+type Optimiser struct {
+	Kind         string          `json:"kind" yaml:"kind"` // adam | sgd
+	LearningRate schedule.Value  `json:"learning_rate" yaml:"learning_rate"`
+	LogZRate     schedule.Value  `json:"log_z_rate" yaml:"log_z_rate"`
+	BackwardRate *schedule.Value `json:"backward_rate,omitempty" yaml:"backward_rate"` // of the P_B head; default: learning_rate
+	Beta1        float64         `json:"beta1" yaml:"beta1"`
+	Beta2        float64         `json:"beta2" yaml:"beta2"`
+	Epsilon      float64         `json:"epsilon" yaml:"epsilon"`
+	Momentum     float64         `json:"momentum" yaml:"momentum"`
+	ClipNorm     float64         `json:"clip_norm" yaml:"clip_norm"` // 0: no clipping
+}
+
+// Sampling is the behaviour policy: tempered P_F mixed with uniform actions.
+type Sampling struct {
+	Epsilon     schedule.Value `json:"epsilon" yaml:"epsilon"`         // probability of a uniform action, per step
+	Temperature schedule.Value `json:"temperature" yaml:"temperature"` // logits are divided by it
+}
+
+// Train is the budget.
+type Train struct {
+	Batch   int   `json:"batch" yaml:"batch"`     // trajectories per update
+	Updates int64 `json:"updates" yaml:"updates"` // optimiser steps until the job is finished
+	Lag     int   `json:"lag" yaml:"lag"`         // `train` only: sample with the parameters of that many updates ago
+}
+
+// Eval schedules the exact metrics.
+type Eval struct {
+	Every     int64 `json:"every" yaml:"every"`           // updates between evaluations; 0: only at the end
+	MaxStates int   `json:"max_states" yaml:"max_states"` // exact evaluation up to this many states
+}
+
+// Mesh holds what only a distributed run uses.
+type Mesh struct {
+	WindowMS  int    `json:"window_ms" yaml:"window_ms"`   // shortest time between commits
+	MaxLag    int64  `json:"max_lag" yaml:"max_lag"`       // in updates; 0: no bound
+	OnStale   string `json:"on_stale" yaml:"on_stale"`     // admit | drop
+	Rollout   int    `json:"rollout" yaml:"rollout"`       // trajectories a slot samples at once
+	ReplayMax int    `json:"replay_max" yaml:"replay_max"` // trajectories waiting for the learner, at most
+}

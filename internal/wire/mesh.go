@@ -1,0 +1,185 @@
+package wire
+
+// Caps are checked before allocation, by the codec and by every decoder.
+const (
+	MaxFrame        = 64 << 20 // bytes of one message
+	MaxTrajectories = 1 << 16  // in one Trajectories message
+	MaxActions      = 1 << 20  // in one trajectory
+	MaxSpec         = 1 << 20  // bytes of a job spec
+)
+
+// Service and method names of the mesh protocol. Every call carries ClusterID,
+// which the receiver checks.
+const ServiceName = "driftmesh.v1.Mesh"
+
+// SubmitRequest creates a job; submitting an equal spec under an existing name
+// answers with the existing job (so a client may retry).
+type SubmitRequest struct {
+	ClusterID string `msgpack:"c"`
+	Spec      []byte `msgpack:"s"` // job.Spec as JSON
+}
+
+// SubmitReply names the job.
+type SubmitReply struct {
+	Job     string `msgpack:"j"`
+	Existed bool   `msgpack:"e"`
+}
+
+// Control verbs.
+const (
+	VerbStop   = "stop"
+	VerbPause  = "pause"
+	VerbResume = "resume"
+)
+
+// ControlRequest changes a job's status.
+type ControlRequest struct {
+	ClusterID string `msgpack:"c"`
+	Job       string `msgpack:"j"`
+	Verb      string `msgpack:"v"`
+}
+
+// ControlReply is empty: success.
+type ControlReply struct{}
+
+// StatusRequest asks for the state of the cluster and its jobs.
+type StatusRequest struct {
+	ClusterID string `msgpack:"c"` // "" is allowed here: status identifies a cluster
+	Job       string `msgpack:"j"` // "" for all
+}
+
+// StatusReply is what a server knows, from its own applied state.
+type StatusReply struct {
+	ClusterID string       `msgpack:"c" json:"cluster_id"`
+	Node      string       `msgpack:"n" json:"node"`
+	Leader    string       `msgpack:"l" json:"leader"` // gRPC address, "" while there is none
+	Term      uint64       `msgpack:"t" json:"term"`
+	Applied   uint64       `msgpack:"a" json:"applied_index"`
+	Chain     []byte       `msgpack:"h" json:"chain"` // hash chain at Applied
+	Servers   []MemberInfo `msgpack:"s" json:"servers"`
+	Workers   []MemberInfo `msgpack:"w" json:"workers"`
+	Jobs      []JobInfo    `msgpack:"j" json:"jobs"`
+}
+
+// MemberInfo is one node as gossip sees it.
+type MemberInfo struct {
+	ID    string `msgpack:"i" json:"id"`
+	Role  string `msgpack:"r" json:"role"`
+	Addr  string `msgpack:"a" json:"addr"` // gRPC address, "" for workers
+	Alive bool   `msgpack:"l" json:"alive"`
+}
+
+// JobInfo is one job as the replicated state holds it.
+type JobInfo struct {
+	ID           string `msgpack:"i" json:"id"`
+	Status       string `msgpack:"s" json:"status"` // running | paused | stopped | finished | failed
+	Reason       string `msgpack:"r" json:"reason,omitempty"`
+	Generation   uint64 `msgpack:"g" json:"generation"`
+	Epoch        uint64 `msgpack:"e" json:"epoch"`
+	Learner      string `msgpack:"l" json:"learner"`
+	LearnerAddr  string `msgpack:"la" json:"learner_addr"`
+	Version      uint64 `msgpack:"v" json:"version"`
+	Updates      int64  `msgpack:"u" json:"updates"` // budget
+	Trajectories uint64 `msgpack:"t" json:"trajectories"`
+	StateHash    []byte `msgpack:"h" json:"state_hash"`
+	Sessions     int    `msgpack:"n" json:"sessions"`
+	Spec         []byte `msgpack:"p" json:"-"`
+}
+
+// AssignRequest opens a slot's stream of assignments.
+type AssignRequest struct {
+	ClusterID string `msgpack:"c"`
+	Worker    string `msgpack:"w"` // node UUID
+	Slot      int    `msgpack:"s"`
+}
+
+// Assignment tells a slot what to sample for. It is soft state of the leader,
+// recomputed after a failover. An empty Job means: nothing to do now.
+type Assignment struct {
+	Job         string `msgpack:"j"`
+	Spec        []byte `msgpack:"s"`
+	LearnerAddr string `msgpack:"l"`
+}
+
+// OpenSessionRequest opens a session through the log: one incarnation of one
+// slot for one job. Token makes a retried open idempotent.
+type OpenSessionRequest struct {
+	ClusterID string `msgpack:"c"`
+	Job       string `msgpack:"j"`
+	Worker    string `msgpack:"w"`
+	Slot      int    `msgpack:"s"`
+	Token     string `msgpack:"t"` // UUID born with the incarnation; becomes the session ID
+}
+
+// OpenSessionReply carries the session's committed mark.
+type OpenSessionReply struct {
+	Session string `msgpack:"s"`
+	Mark    uint64 `msgpack:"m"`
+}
+
+// SubscribeRequest asks for every published snapshot after a position.
+type SubscribeRequest struct {
+	ClusterID string   `msgpack:"c"`
+	Job       string   `msgpack:"j"`
+	After     Position `msgpack:"a"` // strictly after; use Any for the first
+	Any       bool     `msgpack:"n"` // accept the present one, whatever its position
+}
+
+// Snapshot is one committed, published version of the parameters.
+type Snapshot struct {
+	Job      string   `msgpack:"j"`
+	Position Position `msgpack:"p"`
+	Epoch    uint64   `msgpack:"e"`
+	Stamp    int64    `msgpack:"t"` // Unix nanoseconds, by the learner that committed it
+	Hash     []byte   `msgpack:"h"` // SHA-256 of Params
+	Params   []byte   `msgpack:"d"` // little-endian float32
+	Final    bool     `msgpack:"f"` // the job is over; no newer version will come
+}
+
+// StateRequest asks for a job's whole committed state (for checkpoints).
+type StateRequest struct {
+	ClusterID string `msgpack:"c"`
+	Job       string `msgpack:"j"`
+}
+
+// StateReply is the committed state of a job.
+type StateReply struct {
+	Info    JobInfo `msgpack:"i"`
+	Params  []byte  `msgpack:"p"` // little-endian float32
+	Private []byte  `msgpack:"s"` // learner state that is not published
+}
+
+// Uplink is one message of a worker on its trajectory stream. The first
+// carries Hello, the others Batch.
+type Uplink struct {
+	Hello *Hello `msgpack:"h,omitempty"`
+	Batch []byte `msgpack:"b,omitempty"` // EncodeBatch
+}
+
+// Hello opens a trajectory stream.
+type Hello struct {
+	ClusterID string `msgpack:"c"`
+	Job       string `msgpack:"j"`
+	Session   string `msgpack:"s"`
+}
+
+// Downlink is one message of the learner on that stream. Resume is sent once,
+// as the answer to Hello.
+type Downlink struct {
+	Resume uint64 `msgpack:"r"` // the next sequence number the learner wants
+	Mark   uint64 `msgpack:"m"` // committed: everything up to it may be forgotten
+	// Credit is the highest sequence number that the worker may send.
+	Credit uint64 `msgpack:"k"`
+}
+
+// WatchRequest asks for the metric rows of a job after a version.
+type WatchRequest struct {
+	ClusterID string `msgpack:"c"`
+	Job       string `msgpack:"j"`
+	After     uint64 `msgpack:"a"`
+}
+
+// WatchReply is one row, JSON of the learner's metrics.
+type WatchReply struct {
+	Row []byte `msgpack:"r"`
+}

@@ -1,0 +1,119 @@
+// Package policy holds models: things that give log-probabilities to
+// trajectories, and gradients of weighted sums of them. A model knows nothing
+// about losses, and a loss nothing about models: the gradient of any f-TB
+// member is Σ w·∇log-prob, so Score and Backprop are all that they share.
+package policy
+
+// Param names one tensor inside the flat parameter vector.
+type Param struct {
+	Name   string `msgpack:"name" json:"name"`
+	Shape  []int  `msgpack:"shape" json:"shape"`
+	Group  string `msgpack:"group" json:"group"` // optimiser group: "forward" (trunk and P_F), "backward" (P_B head), "log_z"
+	Offset int    `msgpack:"offset" json:"offset"`
+}
+
+// Layout lists the tensors of a flat float32 vector in order, without gaps.
+type Layout []Param
+
+// Direction selects one of the two policies of a model.
+type Direction int
+
+const (
+	Forward  Direction = iota // P_F, over Spec.Actions
+	Backward                  // P_B, over Spec.BackwardActions
+)
+
+// States are n distinct states as a model sees them: sparse binary features
+// in CSR form and the masks of legal actions.
+type States struct {
+	N            int
+	FeatOffset   []int32 // len N+1; row i has features FeatIndex[FeatOffset[i]:FeatOffset[i+1]]
+	FeatIndex    []int32
+	ForwardMask  []bool // N × Actions, row-major
+	BackwardMask []bool // N × BackwardActions, row-major; a row may be all false
+}
+
+// Batch is a set of transitions over shared states. States that coincide are
+// stored, scored and differentiated once; the transitions point at them.
+type Batch struct {
+	States States
+	// Forward transitions: the action FAction[t] was taken in state FState[t].
+	FState, FAction []int32
+	// Backward transitions: BAction[t] leads from state BState[t] to its
+	// parent. Forced steps (envs.Only) have log P_B = 0 and do not appear.
+	BState, BAction []int32
+	// Trajectory i owns forward transitions FOffset[i]:FOffset[i+1] and
+	// backward transitions BOffset[i]:BOffset[i+1].
+	FOffset, BOffset []int32
+}
+
+// Scores are the log-probabilities of a batch's transitions.
+type Scores struct {
+	LogPF []float64 // one per forward transition
+	LogPB []float64 // one per backward transition
+}
+
+// Weights are the coefficients of each transition's log-probability in the
+// objective whose gradient Backprop computes. A nil slice means all zero.
+type Weights struct {
+	PF []float64
+	PB []float64
+}
+
+// Model is an architecture: pure, immutable, shareable.
+type Model interface {
+	Layout() Layout
+	// Init writes initial parameters (len Layout().Size()) drawn from seed.
+	Init(params []float32, seed uint64)
+	// NewTape returns a workspace for one goroutine.
+	NewTape() Tape
+}
+
+// Tape evaluates a model and remembers what the backward pass needs. Its
+// buffers are reused: in the steady state a call allocates nothing.
+type Tape interface {
+	// LogProbs writes the masked log-softmax of each state (N × actions of the
+	// direction, row-major); illegal actions get -Inf, rows without a legal
+	// action are all -Inf.
+	LogProbs(params []float32, s *States, dir Direction, out []float32) error
+	// Score writes the log-probability of every transition (float64 sums). A
+	// transition that the mask forbids, or a non-finite logit, is an error.
+	Score(params []float32, b *Batch, out *Scores) error
+	// Backprop adds ∇ Σ w·log-prob for the batch and parameters of the last
+	// Score to grad (len Layout().Size()).
+	Backprop(w *Weights, grad []float32) error
+}
+
+// Size returns the number of parameters.
+func (l Layout) Size() int {
+	n := 0
+	for _, p := range l {
+		n += p.Len()
+	}
+	return n
+}
+
+// Len returns the number of elements of the tensor.
+func (p Param) Len() int {
+	n := 1
+	for _, d := range p.Shape {
+		n *= d
+	}
+	return n
+}
+
+// Append returns the layout with one more tensor at the end.
+func (l Layout) Append(name, group string, shape ...int) Layout {
+	out := append(Layout(nil), l...)
+	return append(out, Param{Name: name, Shape: shape, Group: group, Offset: l.Size()})
+}
+
+// Find returns the tensor of that name.
+func (l Layout) Find(name string) (Param, bool) {
+	for _, p := range l {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Param{}, false
+}

@@ -183,3 +183,19 @@ type WatchRequest struct {
 type WatchReply struct {
 	Row []byte `msgpack:"r"`
 }
+
+// JoinRequest asks a server to take a node into the cluster. A server that
+// joins gives its raft address; a worker leaves it empty and only learns the
+// cluster's identity and where to gossip.
+type JoinRequest struct {
+	ClusterID string `msgpack:"c"` // "" when the node knows an address only
+	NodeID    string `msgpack:"i"`
+	RaftAddr  string `msgpack:"r"` // "" for workers
+	GRPCAddr  string `msgpack:"g"` // "" for workers
+}
+
+// JoinReply says which cluster that is and where its members gossip.
+type JoinReply struct {
+	ClusterID string   `msgpack:"c"`
+	Gossip    []string `msgpack:"g"` // addresses to give to Mesh.Join
+}

@@ -1,0 +1,169 @@
+package hypergrid
+
+import "github.com/driftmesh/driftmesh/envs"
+
+// maxModes is the most modes that are numbered.
+const maxModes = 1 << 24
+
+// Grid is a hypergrid of any size. Forward action i < D increments coordinate
+// i and action D stops; backward action i decrements coordinate i.
+//
+// A mode is a corner box: the cells that earn the R2 bonus and lie on the same
+// side of the grid in every coordinate.
+type Grid struct {
+	spec    envs.Spec
+	rewards rewards
+	// sides of a coordinate that have band cells: 0 low, 1 high. Small heights
+	// may have none or only one.
+	sides    []int
+	numModes int
+}
+
+func newGrid(c Config) *Grid {
+	g := &Grid{
+		spec: envs.Spec{
+			Name:            "hypergrid",
+			Actions:         c.Dim + 1,
+			BackwardActions: c.Dim,
+			Features:        c.Dim * c.Height,
+			MaxActive:       c.Dim,
+			MaxSteps:        c.Dim*(c.Height-1) + 1,
+		},
+		rewards: newRewards(c),
+	}
+	if c.Reward == Standard && c.R2 > 0 {
+		var has [2]bool
+		for x, z := range g.rewards.zone {
+			if z == band {
+				has[side(int32(x), c.Height)] = true
+			}
+		}
+		for s, ok := range has {
+			if ok {
+				g.sides = append(g.sides, s)
+			}
+		}
+	}
+	if len(g.sides) > 0 {
+		g.numModes = 1
+		for range c.Dim {
+			if g.numModes *= len(g.sides); g.numModes > maxModes {
+				g.numModes = 0
+				break
+			}
+		}
+	}
+	return g
+}
+
+// side is 0 in the lower half of a coordinate and 1 in the upper.
+func side(x int32, height int) int {
+	if 2*int(x) > height-1 {
+		return 1
+	}
+	return 0
+}
+
+// Spec is the fixed shape of the environment.
+func (g *Grid) Spec() envs.Spec { return g.spec }
+
+// NumModes is the number of corner boxes. It is 0 when no cell has the R2
+// bonus, and when there are too many modes to number (Facts counts them).
+func (g *Grid) NumModes() int { return g.numModes }
+
+// Mode returns the corner box of a terminal row, coordinate 0 being the lowest
+// digit of the number; -1 for cells without the R2 bonus.
+func (g *Grid) Mode(s envs.States, row int) int {
+	st := s.(*states)
+	if g.numModes == 0 || !st.done[row] {
+		return -1
+	}
+	mode, digit := 0, 1
+	for _, v := range st.cell(row) {
+		if g.rewards.zone[v] != band {
+			return -1
+		}
+		if len(g.sides) == 2 {
+			mode += digit * side(v, g.rewards.c.Height)
+			digit *= 2
+		}
+	}
+	return mode
+}
+
+// NewStates returns n states in the origin.
+func (g *Grid) NewStates(n int) envs.States {
+	return &states{
+		g: g, dim: g.rewards.c.Dim, height: int32(g.rewards.c.Height),
+		x: make([]int32, n*g.rewards.c.Dim), done: make([]bool, n),
+	}
+}
+
+// Listed is a Grid that is small enough to enumerate. Cells are numbered in
+// mixed radix with coordinate 0 as the lowest digit, which is a topological
+// order; the object that stopping in a cell makes has the cell's number.
+type Listed struct {
+	*Grid
+	cells  int
+	stride []int // the number of cell x is Σ stride[i]·x[i]
+}
+
+func newListed(g *Grid, cells int) *Listed {
+	l := &Listed{Grid: g, cells: cells, stride: make([]int, g.rewards.c.Dim)}
+	for i, n := 0, 1; i < len(l.stride); i++ {
+		l.stride[i] = n
+		n *= g.rewards.c.Height
+	}
+	return l
+}
+
+// NumStates is the number of cells.
+func (l *Listed) NumStates() int { return l.cells }
+
+// NumObjects is the number of cells.
+func (l *Listed) NumObjects() int { return l.cells }
+
+// Load makes the row the unfinished state in that cell.
+func (l *Listed) Load(s envs.States, row int, state int) {
+	st := s.(*states)
+	height := l.rewards.c.Height
+	cell := st.cell(row)
+	for i := range cell {
+		cell[i] = int32(state % height)
+		state /= height
+	}
+	st.done[row] = false
+}
+
+// Child returns the cell with one coordinate incremented, or the object.
+func (l *Listed) Child(state int, action int) (to int, terminal bool) {
+	if action == len(l.stride) {
+		return state, true
+	}
+	return state + l.stride[action], false
+}
+
+// Object returns the number of a terminal row.
+func (l *Listed) Object(s envs.States, row int) int {
+	n := 0
+	for i, v := range s.(*states).cell(row) {
+		n += l.stride[i] * int(v)
+	}
+	return n
+}
+
+// LogRewards writes log R of every cell.
+func (l *Listed) LogRewards(out []float64) {
+	cell := make([]int32, l.rewards.c.Dim)
+	top := int32(l.rewards.c.Height - 1)
+	for n := range out {
+		out[n] = l.rewards.logReward(cell)
+		for i := range cell { // count one up
+			if cell[i] < top {
+				cell[i]++
+				break
+			}
+			cell[i] = 0
+		}
+	}
+}

@@ -92,19 +92,24 @@ func Terminating(e Enumerable, policy LogPolicy) ([]float64, error) {
 func Target(e Enumerable) (logP []float64, logZ float64) {
 	logP = make([]float64, e.NumObjects())
 	e.LogRewards(logP)
+	return logP, Normalise(logP)
+}
+
+// Normalise subtracts log Z = log Σ e^x from every element and returns it.
+func Normalise(logs []float64) (logZ float64) {
 	top := math.Inf(-1)
-	for _, lr := range logP {
-		top = max(top, lr)
+	for _, x := range logs {
+		top = max(top, x)
 	}
 	sum := 0.0
-	for _, lr := range logP {
-		sum += math.Exp(lr - top)
+	for _, x := range logs {
+		sum += math.Exp(x - top)
 	}
 	logZ = top + math.Log(sum)
-	for i := range logP {
-		logP[i] -= logZ
+	for i := range logs {
+		logs[i] -= logZ
 	}
-	return logP, logZ
+	return logZ
 }
 
 // Uniform is the policy that takes every legal action with equal probability.

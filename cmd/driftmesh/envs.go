@@ -1,0 +1,158 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+
+	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/envs/registry"
+	"github.com/driftmesh/driftmesh/internal/fielderr"
+)
+
+func newEnvsCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "envs",
+		Short: "List and describe the environments",
+		Args:  cobra.NoArgs,
+	}
+	cmd.AddCommand(newEnvsListCmd(), newEnvsDescribeCmd())
+	return cmd
+}
+
+func newEnvsListCmd() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the environments with their parameters",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asJSON {
+				return writeEnvJSON(cmd.OutOrStdout(), registry.List())
+			}
+			return writeEnvTable(cmd.OutOrStdout(), registry.List())
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func newEnvsDescribeCmd() *cobra.Command {
+	var (
+		asJSON   bool
+		settings []string
+	)
+	cmd := &cobra.Command{
+		Use:   "describe NAME",
+		Short: "Print the exact facts about an environment",
+		Long: `Print the exact facts about an environment: its number of objects (cells), its
+longest trajectory, log Z, modes and largest reward, as far as they are known.`,
+		Example: "  driftmesh envs describe hypergrid --set dim=3 --set height=9 --set r0=0.05 --json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			given, err := parseEnvSettings(settings)
+			if err != nil {
+				return err
+			}
+			env, params, err := registry.Open(args[0], given)
+			if err != nil {
+				return err
+			}
+			d := envDescription{Name: args[0], Params: params, Facts: envs.FactsOf(env)}
+			if asJSON {
+				return writeEnvJSON(cmd.OutOrStdout(), d)
+			}
+			return d.writeText(cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON; facts that are not known are null")
+	// An array, not a slice: a value may contain commas.
+	cmd.Flags().StringArrayVar(&settings, "set", nil, "set a parameter, as `name=value`; may be repeated")
+	return cmd
+}
+
+// envDescription is what `envs describe` prints.
+type envDescription struct {
+	Name   string         `json:"name"`
+	Params map[string]any `json:"params"`
+	envs.Facts
+}
+
+func (d envDescription) writeText(w io.Writer) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "%s\n\n", d.Name)
+	names := make([]string, 0, len(d.Params))
+	for name := range d.Params {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		fmt.Fprintf(table, "  %s\t%v\n", name, d.Params[name])
+	}
+	fmt.Fprintln(table)
+	row := func(name string, v *float64) {
+		text := "unknown or none"
+		if v != nil {
+			text = strconv.FormatFloat(*v, 'g', -1, 64)
+		}
+		fmt.Fprintf(table, "  %s\t%s\n", name, text)
+	}
+	row("cells", d.Cells)
+	fmt.Fprintf(table, "  max_steps\t%d\n", d.MaxSteps)
+	row("log_z", d.LogZ)
+	row("modes", d.Modes)
+	row("max_reward", d.MaxReward)
+	return table.Flush()
+}
+
+func writeEnvTable(w io.Writer, list []registry.Info) error {
+	for i, info := range list {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "%s: %s\n\n", info.Name, info.Summary)
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintf(table, "  parameter\ttype\tdefault\tmeaning\n")
+		for _, p := range info.Params {
+			fmt.Fprintf(table, "  %s\t%s\t%v\t%s\n", p.Name, p.Type, p.Default, p.Doc)
+		}
+		if err := table.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeEnvJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// parseEnvSettings reads name=value settings; values are YAML scalars, so that
+// the flag and a job file give a parameter the same type.
+func parseEnvSettings(settings []string) (map[string]any, error) {
+	out := make(map[string]any, len(settings))
+	for _, s := range settings {
+		name, text, ok := strings.Cut(s, "=")
+		if !ok || name == "" {
+			return nil, fielderr.New("--set", s, "name=value, such as height=8")
+		}
+		if _, twice := out[name]; twice {
+			return nil, fielderr.New("--set", s, fmt.Sprintf("one value for %s", name))
+		}
+		var value any
+		if err := yaml.Unmarshal([]byte(text), &value); err != nil || value == nil {
+			return nil, fielderr.New("--set", s, "a number or text after the equals sign")
+		}
+		out[name] = value
+	}
+	return out, nil
+}

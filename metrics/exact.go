@@ -1,0 +1,230 @@
+package metrics
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/policy"
+)
+
+// Report is the exact evaluation of a model on an enumerable environment.
+type Report struct {
+	Objects   int       `json:"objects"`
+	Distances Distances `json:"distances"`
+	// LogZ is the exact log normaliser of the target, to compare an estimate with.
+	LogZ float64 `json:"log_z"`
+	// ExpectedReward is E_q[R], of the environment's own reward (whatever the
+	// exponent of the target); TargetReward is what a perfect sampler gets.
+	ExpectedReward float64 `json:"expected_reward"`
+	TargetReward   float64 `json:"target_reward"`
+	// Entropy of the model in nats.
+	Entropy float64 `json:"entropy"`
+	// Modes are the named modes of the target, by number; none when it has none.
+	Modes []ModeMass `json:"modes"`
+	// ModesHeld counts the modes that the model holds.
+	ModesHeld int `json:"modes_held"`
+}
+
+// ModeMass compares the probability of one mode.
+type ModeMass struct {
+	Target float64 `json:"target"`
+	Model  float64 `json:"model"`
+}
+
+// Held says whether the model gives the mode at least half of its target mass.
+func (m ModeMass) Held() bool { return m.Model >= m.Target/2 }
+
+// MarshalJSON writes null for expected rewards that overflow.
+func (r Report) MarshalJSON() ([]byte, error) {
+	type plain Report // without methods
+	return json.Marshal(struct {
+		plain
+		ExpectedReward *float64 `json:"expected_reward"`
+		TargetReward   *float64 `json:"target_reward"`
+	}{plain(r), finite(r.ExpectedReward), finite(r.TargetReward)})
+}
+
+// Evaluator evaluates models on one target again and again. What does not
+// change between evaluations is computed once. It is not safe for concurrent use.
+type Evaluator struct {
+	env       envs.Enumerable
+	logReward []float64 // of every object
+	logTarget []float64
+	logZ      float64
+	modeOf    []int32 // mode of every object, -1 for none; nil without modes
+	numModes  int
+	builder   builder
+}
+
+// NewEvaluator prepares the exact evaluation of models that should sample in
+// proportion to R^exponent. The error wraps envs.ErrNotEnumerable when env is
+// too large for it.
+func NewEvaluator(env envs.Env, exponent float64) (*Evaluator, error) {
+	e, err := envs.Enumerate(env)
+	if err != nil {
+		return nil, err
+	}
+	if !(exponent >= 0) || math.IsInf(exponent, 0) {
+		return nil, fmt.Errorf("metrics: exponent of the target is %v; want a finite number of at least 0", exponent)
+	}
+	v := &Evaluator{env: e, logReward: make([]float64, e.NumObjects()), builder: newBuilder(e)}
+	e.LogRewards(v.logReward)
+	v.logTarget = make([]float64, len(v.logReward))
+	for i, lr := range v.logReward {
+		v.logTarget[i] = exponent * lr
+	}
+	v.logZ = envs.Normalise(v.logTarget)
+	if m, ok := env.(envs.Moded); ok && m.NumModes() > 0 {
+		v.numModes = m.NumModes()
+		if v.modeOf, err = modesOfObjects(e, m); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
+}
+
+// LogTarget returns log(R^exponent/Z) of every object. It must not be changed.
+func (v *Evaluator) LogTarget() []float64 { return v.logTarget }
+
+// LogZ returns the exact log normaliser of the target.
+func (v *Evaluator) LogZ() float64 { return v.logZ }
+
+// Model evaluates the forward policy of a model.
+func (v *Evaluator) Model(tape policy.Tape, params []float32) (*Report, error) {
+	logModel, err := v.Distribution(tape, params)
+	if err != nil {
+		return nil, err
+	}
+	return v.Report(logModel)
+}
+
+// Distribution returns the log-probability of every object under a model.
+func (v *Evaluator) Distribution(tape policy.Tape, params []float32) ([]float64, error) {
+	return envs.Terminating(v.env, func(first int, out []float32) error {
+		states := v.builder.build(first, len(out)/v.env.Spec().Actions)
+		return tape.LogProbs(params, states, policy.Forward, out)
+	})
+}
+
+// Report compares a distribution over the objects (log-probabilities, len
+// NumObjects) with the target.
+func (v *Evaluator) Report(logModel []float64) (*Report, error) {
+	d, err := Compare(v.logTarget, logModel)
+	if err != nil {
+		return nil, err
+	}
+	r := &Report{Objects: len(logModel), Distances: d, LogZ: v.logZ, Modes: make([]ModeMass, v.numModes)}
+	for i, lq := range logModel {
+		p, q := math.Exp(v.logTarget[i]), math.Exp(lq)
+		r.ExpectedReward += math.Exp(lq + v.logReward[i])
+		r.TargetReward += math.Exp(v.logTarget[i] + v.logReward[i])
+		if q > 0 {
+			r.Entropy -= q * lq
+		}
+		if v.modeOf != nil && v.modeOf[i] >= 0 {
+			m := &r.Modes[v.modeOf[i]]
+			m.Target += p
+			m.Model += q
+		}
+	}
+	for _, m := range r.Modes {
+		if m.Held() {
+			r.ModesHeld++
+		}
+	}
+	return r, nil
+}
+
+// Evaluate compares a model with the target R(x)/Z of env, once. Use an
+// Evaluator to do so repeatedly.
+func Evaluate(env envs.Env, tape policy.Tape, params []float32) (*Report, error) {
+	v, err := NewEvaluator(env, 1)
+	if err != nil {
+		return nil, err
+	}
+	return v.Model(tape, params)
+}
+
+// Exact is Evaluate for a policy given as a function.
+func Exact(env envs.Env, logPF envs.LogPolicy) (*Report, error) {
+	v, err := NewEvaluator(env, 1)
+	if err != nil {
+		return nil, err
+	}
+	logModel, err := envs.Terminating(v.env, logPF)
+	if err != nil {
+		return nil, err
+	}
+	return v.Report(logModel)
+}
+
+// modesOfObjects finishes every state in every way to see its object's mode.
+func modesOfObjects(e envs.Enumerable, m envs.Moded) ([]int32, error) {
+	var (
+		s    = e.NewStates(1)
+		mask = make([]bool, e.Spec().Actions)
+		out  = make([]int32, e.NumObjects())
+		row  = []int32{0}
+		act  = []int32{0}
+	)
+	for i := range out {
+		out[i] = -1
+	}
+	for state := range e.NumStates() {
+		e.Load(s, 0, state)
+		s.ForwardMask(0, mask)
+		for a, legal := range mask {
+			if !legal {
+				continue
+			}
+			object, terminal := e.Child(state, a)
+			if !terminal {
+				continue
+			}
+			e.Load(s, 0, state)
+			act[0] = int32(a)
+			if err := s.Forward(row, act); err != nil {
+				return nil, fmt.Errorf("metrics: modes of the objects: %w", err)
+			}
+			out[object] = int32(m.Mode(s, 0))
+		}
+	}
+	return out, nil
+}
+
+// builder turns numbered states into what a model reads, reusing its buffers.
+type builder struct {
+	env    envs.Enumerable
+	row    envs.States
+	states policy.States
+}
+
+func newBuilder(e envs.Enumerable) builder { return builder{env: e, row: e.NewStates(1)} }
+
+// build returns the states first..first+n-1; they are valid until the next call.
+func (b *builder) build(first, n int) *policy.States {
+	spec, s := b.env.Spec(), &b.states
+	s.N = n
+	s.FeatOffset = append(s.FeatOffset[:0], 0)
+	s.FeatIndex = s.FeatIndex[:0]
+	s.ForwardMask = resize(s.ForwardMask, n*spec.Actions)
+	s.BackwardMask = resize(s.BackwardMask, n*spec.BackwardActions)
+	for i := range n {
+		b.env.Load(b.row, 0, first+i)
+		s.FeatIndex = b.row.AppendFeatures(s.FeatIndex, 0)
+		s.FeatOffset = append(s.FeatOffset, int32(len(s.FeatIndex)))
+		b.row.ForwardMask(0, s.ForwardMask[i*spec.Actions:(i+1)*spec.Actions])
+		b.row.BackwardMask(0, s.BackwardMask[i*spec.BackwardActions:(i+1)*spec.BackwardActions])
+	}
+	return s
+}
+
+// resize returns a slice of n elements with the memory of b where it suffices.
+func resize(b []bool, n int) []bool {
+	if cap(b) < n {
+		return make([]bool, n)
+	}
+	return b[:n]
+}

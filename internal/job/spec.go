@@ -6,8 +6,8 @@ import "github.com/driftmesh/driftmesh/internal/schedule"
 
 // Spec is one job. It is written as YAML, decoded strictly, and travels as JSON.
 type Spec struct {
-	Name   string `json:"name" yaml:"name" jsonschema:"description=Name of the run; its folder is runs/<name>"`
-	Seed   uint64 `json:"seed" yaml:"seed" jsonschema:"description=Root of every random stream"`
+	Name   string `json:"name" yaml:"name"`
+	Seed   uint64 `json:"seed" yaml:"seed"`
 	Env    Env    `json:"env" yaml:"env"`
 	Policy Policy `json:"policy" yaml:"policy"`
 	Loss   Loss   `json:"loss" yaml:"loss"`
@@ -43,9 +43,9 @@ type Loss struct {
 	Divergence string `json:"divergence" yaml:"divergence"`
 	// Parameter, Tail and Temper, when set, override the numbers written in
 	// Divergence and may be schedules.
-	Parameter *schedule.Value `json:"parameter,omitempty" yaml:"parameter"`
-	Tail      *schedule.Value `json:"tail,omitempty" yaml:"tail"`
-	Temper    *schedule.Value `json:"temper,omitempty" yaml:"temper"`
+	Parameter *schedule.Value `json:"parameter,omitempty" yaml:"parameter,omitempty"`
+	Tail      *schedule.Value `json:"tail,omitempty" yaml:"tail,omitempty"`
+	Temper    *schedule.Value `json:"temper,omitempty" yaml:"temper,omitempty"`
 	// Normaliser: learned | batch_mean | batch_optimal | leave_one_out | running.
 	Normaliser string `json:"normaliser" yaml:"normaliser"`
 	// RunningDecay is the weight of the past in the running normaliser, in [0, 1).
@@ -59,7 +59,7 @@ type Optimiser struct {
 	Kind         string          `json:"kind" yaml:"kind"` // adam | sgd
 	LearningRate schedule.Value  `json:"learning_rate" yaml:"learning_rate"`
 	LogZRate     schedule.Value  `json:"log_z_rate" yaml:"log_z_rate"`
-	BackwardRate *schedule.Value `json:"backward_rate,omitempty" yaml:"backward_rate"` // of the P_B head; default: learning_rate
+	BackwardRate *schedule.Value `json:"backward_rate,omitempty" yaml:"backward_rate,omitempty"` // of the P_B head; default: learning_rate
 	Beta1        float64         `json:"beta1" yaml:"beta1"`
 	Beta2        float64         `json:"beta2" yaml:"beta2"`
 	Epsilon      float64         `json:"epsilon" yaml:"epsilon"`

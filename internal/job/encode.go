@@ -1,0 +1,93 @@
+package job
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+)
+
+// JSON returns the job as it travels: every field, on one line. Equal jobs
+// give equal bytes. The error wraps ErrTooLarge above the cap of 1 MiB, and
+// names a parameter that JSON cannot carry.
+func (s *Spec) JSON() ([]byte, error) {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("encode job %s: %w", s.Name, err)
+	}
+	if len(data) > maxEncoded {
+		return nil, tooLarge("job " + s.Name)
+	}
+	return data, nil
+}
+
+// FromJSON decodes and validates what JSON wrote. It is strict: unknown fields
+// and trailing data are errors, and more than 1 MiB is refused unread. A field
+// that is absent, because the sender is older, has its default.
+func FromJSON(data []byte) (*Spec, error) {
+	if len(data) > maxEncoded {
+		return nil, tooLarge("job")
+	}
+	spec := Default()
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	dec.UseNumber() // an integer parameter stays one, beyond 2^53 too
+	if err := dec.Decode(spec); err != nil {
+		return nil, fmt.Errorf("decode job: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("decode job: data after the job")
+	}
+	params, err := numbers(spec.Env.Params)
+	if err != nil {
+		return nil, fmt.Errorf("decode job: env.params: %w", err)
+	}
+	spec.Env.Params, _ = params.(map[string]any)
+	if spec.Env.Params == nil {
+		spec.Env.Params = map[string]any{}
+	}
+	if err := spec.Validate(); err != nil {
+		return nil, err
+	}
+	return spec, nil
+}
+
+// numbers replaces every json.Number below v, in place, by what a job file
+// gives: int64 for integers, float64 otherwise.
+func numbers(v any) (any, error) {
+	var err error
+	switch x := v.(type) {
+	case json.Number:
+		if !strings.ContainsAny(string(x), ".eE") {
+			return x.Int64()
+		}
+		return x.Float64()
+	case []any:
+		for i := range x {
+			if x[i], err = numbers(x[i]); err != nil {
+				return nil, err
+			}
+		}
+	case map[string]any:
+		for k := range x {
+			if x[k], err = numbers(x[k]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return v, nil
+}
+
+// YAML returns the job with every field written out, for the run's folder.
+// Parse reads it back as it was.
+func (s *Spec) YAML() ([]byte, error) {
+	data, err := yaml.MarshalWithOptions(s, yaml.Flow(false), yaml.IndentSequence(true))
+	if err != nil {
+		return nil, fmt.Errorf("encode job %s: %w", s.Name, err)
+	}
+	return data, nil
+}

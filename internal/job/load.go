@@ -1,0 +1,93 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/driftmesh/driftmesh/internal/strictyaml"
+)
+
+// Source remembers where each value of a job file was written: Locate gives
+// lines to the faults that environments and losses find later.
+type Source = strictyaml.Source
+
+// ErrTooLarge is wrapped by the error of a job above the cap of 1 MiB.
+var ErrTooLarge = errors.New("too large for a job")
+
+// Load reads, decodes and validates a job file, with overrides "path=value"
+// on top; see Parse. Errors of reading wrap those of package os.
+func Load(path string, sets []string) (*Spec, *Source, error) {
+	data, err := readCapped(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return Parse(path, data, sets)
+}
+
+// readCapped looks before it reads: a mistaken path may lead to gigabytes, or
+// to a device that never ends.
+func readCapped(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("job file: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("job file: %w", err)
+	}
+	if info.IsDir() {
+		return nil, fmt.Errorf("job file %s: is a folder; want a YAML file such as examples/hypergrid-2d.yaml", path)
+	}
+	if info.Size() > maxEncoded {
+		return nil, tooLarge(path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxEncoded+1))
+	if err != nil {
+		return nil, fmt.Errorf("job file %s: %w", path, err)
+	}
+	return data, nil
+}
+
+func tooLarge(name string) error {
+	return fmt.Errorf("%s: %w; want at most %d bytes", name, ErrTooLarge, maxEncoded)
+}
+
+// Parse decodes and validates a job written in YAML. name is what messages
+// call the file, and, where the job gives no name of its own, the file's base
+// name without its extension names the run.
+//
+// sets are overrides "path=value" with a dotted path and a YAML value, such as
+// "optimiser.learning_rate=1e-4" or "env.params.height=16"; later ones win.
+//
+// The error joins every fault, one line each, ordered by line, faults of
+// overrides last: strictyaml.Fault around fielderr.Error or
+// strictyaml.ErrUnknownField. The spec is nil then; the source is nil only
+// when the data were too large to look at.
+func Parse(name string, data []byte, sets []string) (*Spec, *Source, error) {
+	if len(data) > maxEncoded {
+		return nil, nil, tooLarge(name)
+	}
+	spec := Default()
+	src, err := strictyaml.Parse(name, data, sets, spec)
+	if src.Empty() {
+		return nil, src, err
+	}
+	if !src.Given("name") {
+		base := filepath.Base(name)
+		if stem := strings.TrimSuffix(base, filepath.Ext(base)); safeName.MatchString(stem) {
+			spec.Name = stem
+		}
+	}
+	if !src.Given("mesh.replay_max") && spec.Train.Batch <= maxBatch {
+		spec.Mesh.ReplayMax = min(max(spec.Mesh.ReplayMax, replayBatches*spec.Train.Batch), maxBatch)
+	}
+	if err := src.Locate(errors.Join(err, spec.Validate())); err != nil {
+		return nil, src, err
+	}
+	return spec, src, nil
+}

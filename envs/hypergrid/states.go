@@ -88,10 +88,11 @@ func (s *states) BackwardMask(row int, mask []bool) {
 func (s *states) Forward(rows, actions []int32) error {
 	for i, row := range rows {
 		if !s.forward(int(row), int(actions[i])) {
+			err := fmt.Errorf("hypergrid: row %d: forward action %d is illegal in %s", row, actions[i], s.where(int(row)))
 			for j := i - 1; j >= 0; j-- {
 				s.backward(int(rows[j]), s.undo(actions[j]))
 			}
-			return fmt.Errorf("hypergrid: row %d: forward action %d is illegal in %s", row, actions[i], s.where(int(row)))
+			return err
 		}
 	}
 	return nil
@@ -117,10 +118,11 @@ func (s *states) forward(row, action int) bool {
 func (s *states) Backward(rows, actions []int32) error {
 	for i, row := range rows {
 		if !s.backward(int(row), actions[i]) {
+			err := fmt.Errorf("hypergrid: row %d: backward action %d is illegal in %s", row, actions[i], s.where(int(row)))
 			for j := i - 1; j >= 0; j-- {
 				s.forward(int(rows[j]), int(s.redo(actions[j])))
 			}
-			return fmt.Errorf("hypergrid: row %d: backward action %d is illegal in %s", row, actions[i], s.where(int(row)))
+			return err
 		}
 	}
 	return nil

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
@@ -108,7 +110,7 @@ func (t intTarget) want() string { return "an integer" }
 func (t intTarget) get() any     { return *t.p }
 
 func (t intTarget) set(v any) bool {
-	n, ok := integer(v)
+	n, ok := integer(plain(v))
 	if ok {
 		*t.p = n
 	}
@@ -122,7 +124,7 @@ func (t floatTarget) want() string { return "a number" }
 func (t floatTarget) get() any     { return *t.p }
 
 func (t floatTarget) set(v any) bool {
-	x, ok := number(v)
+	x, ok := number(plain(v))
 	if ok {
 		*t.p = x
 	}
@@ -143,16 +145,27 @@ func (t textTarget) set(v any) bool {
 	return ok
 }
 
-// integer converts every integer kind, integral floats up to 2^53 and integral
-// json.Numbers.
-func integer(v any) (int, bool) {
-	if n, ok := v.(json.Number); ok {
-		x, err := n.Float64()
-		if err != nil {
-			return 0, false
-		}
-		v = x
+// exponential is a float of YAML's core schema that has an exponent.
+var exponential = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$`)
+
+// plain turns numbers in textual guise into floats: json.Number, and 1e-3,
+// which the YAML decoder hands over as a text for want of a decimal point.
+func plain(v any) any {
+	text, ok := v.(string)
+	if n, isNumber := v.(json.Number); isNumber {
+		text = string(n)
+	} else if !ok || !exponential.MatchString(text) {
+		return v
 	}
+	x, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return v
+	}
+	return x
+}
+
+// integer converts every integer kind, and integral floats up to 2^53.
+func integer(v any) (int, bool) {
 	switch r := reflect.ValueOf(v); r.Kind() {
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		return int(r.Int()), int64(int(r.Int())) == r.Int()
@@ -165,12 +178,8 @@ func integer(v any) (int, bool) {
 	return 0, false
 }
 
-// number converts every integer and float kind and json.Numbers.
+// number converts every integer and float kind.
 func number(v any) (float64, bool) {
-	if n, ok := v.(json.Number); ok {
-		x, err := n.Float64()
-		return x, err == nil
-	}
 	switch r := reflect.ValueOf(v); r.Kind() {
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		return float64(r.Int()), true

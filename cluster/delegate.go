@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"log/slog"
 
 	"github.com/hashicorp/memberlist"
 
@@ -139,6 +140,10 @@ func (b *hintBroadcast) Message() []byte { return b.msg }
 
 // Finished implements memberlist.Broadcast.
 func (b *hintBroadcast) Finished() {}
+
+// debugWriter turns memberlist's log lines into debug records: what an operator
+// needs to know of them, delegate says itself.
+type debugWriter struct{ log *slog.Logger }
 
 // Write implements io.Writer.
 func (w debugWriter) Write(line []byte) (int, error) {

@@ -4,36 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"log/slog"
-	"maps"
 	"net"
 	"strconv"
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/hashicorp/memberlist"
 
-	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
-
-// MeshConfig configures a node's membership.
-type MeshConfig struct {
-	NodeID    string // node UUID, unique among processes: Identity.NodeID
-	ClusterID string // Identity.ClusterID; a worker may have it from JoinReply
-	Role      Role
-	Bind      string // gossip host:port, UDP and TCP; port 0 takes a free one
-	Advertise string // host:port that others use; "" for Bind
-	GRPCAddr  string // where this node serves the mesh, "" for nowhere
-	RaftAddr  string // of a server's raft transport, "" for workers
-	Slots     int    // sampler loops
-	Preset    Preset
-	Security  Security
-	Log       *slog.Logger // nil for none
-}
 
 // Mesh is a node's membership in the gossip of its cluster. It is safe for
 // concurrent use.
@@ -57,10 +38,25 @@ type Mesh struct {
 	seedMu sync.Mutex
 	seeds  []string
 
-	done     chan struct{}
-	stopOnce sync.Once
 	leftOnce sync.Once
+	stopOnce sync.Once
+	done     chan struct{} // closed by Close
+	loopMu   sync.Mutex    // orders spawn against the close of done
 	loops    sync.WaitGroup
+}
+
+// spawn runs f on a goroutine that Close waits for; once closed, it does not and
+// answers false.
+func (m *Mesh) spawn(f func()) bool {
+	m.loopMu.Lock()
+	defer m.loopMu.Unlock()
+	select {
+	case <-m.done:
+		return false
+	default:
+	}
+	m.loops.Go(f)
+	return true
 }
 
 // NewMesh opens the gossip port and starts a mesh of one; Join makes it larger.
@@ -110,61 +106,9 @@ func NewMesh(cfg MeshConfig) (*Mesh, error) {
 	}
 	node := m.list.LocalNode()
 	m.self = net.JoinHostPort(node.Addr.String(), strconv.Itoa(int(node.Port)))
-	m.loops.Go(m.announceLoop)
-	m.loops.Go(m.rejoinLoop)
+	m.spawn(m.announceLoop)
+	m.spawn(m.rejoinLoop)
 	return m, nil
-}
-
-func (cfg *MeshConfig) check() (host string, port int, advHost string, advPort int, err error) {
-	if uuid.Validate(cfg.NodeID) != nil {
-		return "", 0, "", 0, fielderr.New("node_id", cfg.NodeID, "a UUID")
-	}
-	if uuid.Validate(cfg.ClusterID) != nil {
-		return "", 0, "", 0, fielderr.New("cluster_id", cfg.ClusterID, "the UUID of a cluster")
-	}
-	if cfg.Role != RoleServer && cfg.Role != RoleWorker {
-		return "", 0, "", 0, fielderr.New("role", string(cfg.Role), `"server" or "worker"`)
-	}
-	if cfg.Preset.ProbeInterval <= 0 {
-		return "", 0, "", 0, fielderr.New("preset", cfg.Preset.Name, "a preset such as Local()")
-	}
-	if host, port, err = cfg.split("bind", cfg.Bind); err != nil {
-		return "", 0, "", 0, err
-	}
-	if cfg.Advertise != "" {
-		if advHost, advPort, err = cfg.split("advertise", cfg.Advertise); err != nil {
-			return "", 0, "", 0, err
-		}
-	}
-	for field, addr := range map[string]string{"grpc_addr": cfg.GRPCAddr, "raft_addr": cfg.RaftAddr} {
-		if addr == "" {
-			continue
-		}
-		if _, _, err := cfg.split(field, addr); err != nil {
-			return "", 0, "", 0, err
-		}
-	}
-	return host, port, advHost, advPort, nil
-}
-
-// split checks an address and returns the IP and the port, which memberlist
-// wants apart.
-func (cfg *MeshConfig) split(field, addr string) (string, int, error) {
-	if err := cfg.Security.CheckAddr(addr); err != nil {
-		return "", 0, fmt.Errorf("%s: %w", field, err)
-	}
-	host, portText, err := net.SplitHostPort(addr)
-	if err != nil {
-		return "", 0, fmt.Errorf("%s: %w", field, err)
-	}
-	port, err := strconv.ParseUint(portText, 10, 16)
-	if err != nil {
-		return "", 0, fielderr.New(field, addr, "a port from 0 to 65535")
-	}
-	if host == "localhost" {
-		host = "127.0.0.1"
-	}
-	return host, int(port), nil
 }
 
 // Addr returns the gossip address of this node, with the real port.
@@ -191,7 +135,9 @@ func (m *Mesh) Join(ctx context.Context, addrs ...string) error {
 	m.seeds = append(m.seeds, addrs...)
 	m.seedMu.Unlock()
 	result := make(chan error, 1)
-	m.loops.Go(func() { result <- m.contact(addrs) })
+	if !m.spawn(func() { result <- m.contact(addrs) }) {
+		return fmt.Errorf("cluster: join: %w", net.ErrClosed)
+	}
 	select {
 	case err := <-result:
 		return err
@@ -274,7 +220,7 @@ func (m *Mesh) Members() []Member { return m.roster.all() }
 // stale last one. The channel is closed when ctx ends or the mesh closes.
 func (m *Mesh) Events(ctx context.Context) <-chan Member {
 	out := make(chan Member)
-	m.loops.Go(func() {
+	started := m.spawn(func() {
 		defer close(out)
 		var seen uint64
 		for {
@@ -299,6 +245,9 @@ func (m *Mesh) Events(ctx context.Context) <-chan Member {
 			}
 		}
 	})
+	if !started {
+		close(out)
+	}
 	return out
 }
 
@@ -307,68 +256,6 @@ func (m *Mesh) Events(ctx context.Context) <-chan Member {
 func (m *Mesh) Resolve(id string) (raftAddr string, ok bool) {
 	p, ok := m.roster.get(id)
 	return p.RaftAddr, ok && p.RaftAddr != ""
-}
-
-// AnnounceVersion tells the mesh that a version of a job is published. It
-// returns at once; announcements of one job are coalesced to two a second.
-func (m *Mesh) AnnounceVersion(job string, p wire.Position) {
-	m.offerHints([]hint{{Job: job, Position: p}})
-}
-
-// Hints returns the newest version of each job that anyone announced, and a
-// channel that is closed once that changes. Hints prove nothing; they say when
-// it is worth asking.
-func (m *Mesh) Hints() (map[string]wire.Position, <-chan struct{}) {
-	m.hintMu.Lock()
-	defer m.hintMu.Unlock()
-	return maps.Clone(m.hints.known), m.hintsNew
-}
-
-func (m *Mesh) offerHints(hs []hint) {
-	m.hintMu.Lock()
-	news := false
-	for _, h := range hs {
-		news = m.hints.offer(h) || news
-	}
-	if news {
-		close(m.hintsNew)
-		m.hintsNew = make(chan struct{})
-	}
-	m.hintMu.Unlock()
-	if news {
-		select {
-		case m.hintWake <- struct{}{}:
-		default: // it is awake already
-		}
-	}
-}
-
-// announceLoop hands hints to gossip when they are due.
-func (m *Mesh) announceLoop() {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-m.done:
-			return
-		case <-m.hintWake:
-		case <-timer.C:
-		}
-		m.hintMu.Lock()
-		ready, wait := m.hints.take(time.Now())
-		m.hintMu.Unlock()
-		for _, h := range ready {
-			msg, err := wire.Marshal(&gossipFrame{ClusterID: m.cfg.ClusterID, Hints: []hint{h}})
-			if err != nil {
-				m.log.Error("encode a version hint", "job", h.Job, "err", err)
-				continue
-			}
-			m.queue.QueueBroadcast(&hintBroadcast{job: h.Job, msg: msg})
-		}
-		if wait > 0 {
-			timer.Reset(wait)
-		}
-	}
 }
 
 // Leave tells the others that this node goes for good, so that they do not take
@@ -418,7 +305,9 @@ func (m *Mesh) Close(ctx context.Context) error {
 	var err error
 	m.stopOnce.Do(func() {
 		m.leftOnce.Do(func() {}) // memberlist cannot leave once it is shut down
+		m.loopMu.Lock()
 		close(m.done)
+		m.loopMu.Unlock()
 		if serr := m.list.Shutdown(); serr != nil {
 			err = fmt.Errorf("cluster: close gossip: %w", serr)
 		}
@@ -435,9 +324,3 @@ func (m *Mesh) Close(ctx context.Context) error {
 		return errors.Join(err, fmt.Errorf("cluster: close gossip: %w", ctx.Err()))
 	}
 }
-
-// debugWriter turns memberlist's log lines into debug records: what an operator
-// needs to know of them, delegate says itself.
-type debugWriter struct{ log *slog.Logger }
-
-var _ io.Writer = debugWriter{}

@@ -113,7 +113,7 @@ type Facts struct {
 // Moded is an Env whose target has named modes.
 type Moded interface {
 	Env
-	// NumModes is the number of modes; 0 when there are none.
+	// NumModes is the number of modes; 0 when there are none, or too many to number.
 	NumModes() int
 	// Mode returns the mode of a terminal row, -1 when it belongs to none.
 	Mode(s States, row int) int

@@ -55,7 +55,8 @@ type Evaluator struct {
 	logZ      float64
 	modeOf    []int32 // mode of every object, -1 for none; nil without modes
 	numModes  int
-	builder   builder
+	row       envs.States   // one state, to load numbered states into
+	chunk     policy.States // what a model reads of some of them
 }
 
 // NewEvaluator prepares the exact evaluation of models that should sample in
@@ -69,7 +70,7 @@ func NewEvaluator(env envs.Env, exponent float64) (*Evaluator, error) {
 	if !(exponent >= 0) || math.IsInf(exponent, 0) {
 		return nil, fmt.Errorf("metrics: exponent of the target is %v; want a finite number of at least 0", exponent)
 	}
-	v := &Evaluator{env: e, logReward: make([]float64, e.NumObjects()), builder: newBuilder(e)}
+	v := &Evaluator{env: e, logReward: make([]float64, e.NumObjects()), row: e.NewStates(1)}
 	e.LogRewards(v.logReward)
 	v.logTarget = make([]float64, len(v.logReward))
 	for i, lr := range v.logReward {
@@ -102,9 +103,14 @@ func (v *Evaluator) Model(tape policy.Tape, params []float32) (*Report, error) {
 
 // Distribution returns the log-probability of every object under a model.
 func (v *Evaluator) Distribution(tape policy.Tape, params []float32) ([]float64, error) {
+	spec := v.env.Spec()
 	return envs.Terminating(v.env, func(first int, out []float32) error {
-		states := v.builder.build(first, len(out)/v.env.Spec().Actions)
-		return tape.LogProbs(params, states, policy.Forward, out)
+		v.chunk.Reset()
+		for i := range len(out) / spec.Actions {
+			v.env.Load(v.row, 0, first+i)
+			v.chunk.Append(&spec, v.row, 0)
+		}
+		return tape.LogProbs(params, &v.chunk, policy.Forward, out)
 	})
 }
 
@@ -192,39 +198,4 @@ func modesOfObjects(e envs.Enumerable, m envs.Moded) ([]int32, error) {
 		}
 	}
 	return out, nil
-}
-
-// builder turns numbered states into what a model reads, reusing its buffers.
-type builder struct {
-	env    envs.Enumerable
-	row    envs.States
-	states policy.States
-}
-
-func newBuilder(e envs.Enumerable) builder { return builder{env: e, row: e.NewStates(1)} }
-
-// build returns the states first..first+n-1; they are valid until the next call.
-func (b *builder) build(first, n int) *policy.States {
-	spec, s := b.env.Spec(), &b.states
-	s.N = n
-	s.FeatOffset = append(s.FeatOffset[:0], 0)
-	s.FeatIndex = s.FeatIndex[:0]
-	s.ForwardMask = resize(s.ForwardMask, n*spec.Actions)
-	s.BackwardMask = resize(s.BackwardMask, n*spec.BackwardActions)
-	for i := range n {
-		b.env.Load(b.row, 0, first+i)
-		s.FeatIndex = b.row.AppendFeatures(s.FeatIndex, 0)
-		s.FeatOffset = append(s.FeatOffset, int32(len(s.FeatIndex)))
-		b.row.ForwardMask(0, s.ForwardMask[i*spec.Actions:(i+1)*spec.Actions])
-		b.row.BackwardMask(0, s.BackwardMask[i*spec.BackwardActions:(i+1)*spec.BackwardActions])
-	}
-	return s
-}
-
-// resize returns a slice of n elements with the memory of b where it suffices.
-func resize(b []bool, n int) []bool {
-	if cap(b) < n {
-		return make([]bool, n)
-	}
-	return b[:n]
 }

@@ -107,6 +107,25 @@ func TestReferenceValues(t *testing.T) {
 	}
 }
 
+// TestCosineReward evaluates the definition for whole cells.
+func TestCosineReward(t *testing.T) {
+	env := build(t, func(c *hypergrid.Config) {
+		c.Dim, c.Height, c.R0, c.R1, c.Reward, c.Exponent = 2, 16, 0.1, 0.5, hypergrid.Cosine, 3
+	})
+	s, out := env.NewStates(1), make([]float64, 1)
+	for text, x := range map[string][2]float64{"(0,0)": {0, 0}, "(7,7)": {7, 7}, "(5,12)": {5, 12}} {
+		want := 0.5
+		for _, v := range x {
+			a := math.Abs(v/15 - 0.5)
+			want *= (math.Cos(50*a) + 1) * math.Exp(-(5*a)*(5*a)/2) / math.Sqrt(2*math.Pi)
+		}
+		if err := errors.Join(s.Parse(0, text), s.LogReward([]int32{0}, out)); err != nil {
+			t.Fatal(err)
+		}
+		near(t, "log reward of "+text, out[0], 3*math.Log(0.1+want), 1e-14)
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	s := build(t, shape(3, 8)).NewStates(1)
 	if err := s.Parse(0, " ( 3, 0,7 ) "); err != nil || s.Text(0) != "(3,0,7)" {

@@ -34,8 +34,12 @@ func bucketOf(lag int64) int {
 	return shift*bucketsPerOctave + int(lag>>shift)
 }
 
-// LagBounds returns the lowest and highest lag of a bucket.
-func LagBounds(bucket int) (low, high int64) {
+// LagBucketOf returns the lowest and highest lag that are counted together
+// with a lag.
+func LagBucketOf(lag int64) (low, high int64) { return lagBounds(bucketOf(lag)) }
+
+// lagBounds returns the lowest and highest lag of a bucket.
+func lagBounds(bucket int) (low, high int64) {
 	if bucket < exactLags {
 		return int64(bucket), int64(bucket)
 	}
@@ -99,7 +103,7 @@ func (h LagHistogram) Buckets() []LagBucket {
 	var out []LagBucket
 	for b, n := range h.counts {
 		if n > 0 {
-			low, high := LagBounds(b)
+			low, high := lagBounds(b)
 			out = append(out, LagBucket{Low: low, High: high, Count: n})
 		}
 	}
@@ -118,11 +122,11 @@ func (h LagHistogram) Quantile(p float64) int64 {
 	var seen uint64
 	for b, n := range h.counts {
 		if seen += n; n > 0 && seen >= rank {
-			low, _ := LagBounds(b)
+			low, _ := lagBounds(b)
 			return low
 		}
 	}
-	low, _ := LagBounds(len(h.counts) - 1)
+	low, _ := lagBounds(len(h.counts) - 1)
 	return low
 }
 

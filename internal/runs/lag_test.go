@@ -11,7 +11,7 @@ import (
 func TestLagBucketsTileTheLine(t *testing.T) {
 	next := int64(0)
 	for b := range lagBuckets {
-		low, high := LagBounds(b)
+		low, high := lagBounds(b)
 		if low != next || high < low {
 			t.Fatalf("bucket %d is [%d, %d]; want it to begin at %d", b, low, high, next)
 		}

@@ -1,0 +1,81 @@
+package report
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/driftmesh/driftmesh/internal/plots"
+	"github.com/driftmesh/driftmesh/internal/runs"
+)
+
+// lag merges the rows' histograms. Up to maxLagBars buckets are shown as they
+// are, otherwise coarsened to two an octave.
+func (d *Data) lag() (figure, bool) {
+	const maxLagBars = 24
+	all := d.lagCounts()
+	total := all.Total()
+	buckets := all.Buckets()
+	if total == 0 {
+		return figure{}, false
+	}
+	first, last := buckets[0].Low, buckets[len(buckets)-1].High
+	edges := lagEdges(first, last, func(lag int64) int64 { _, high := runs.LagBucketOf(lag); return high })
+	if len(edges) > maxLagBars {
+		edges = lagEdges(first, last, halfOctaveEnd)
+	}
+	var bars []plots.Bar
+	low := first
+	for _, high := range edges {
+		var n uint64
+		for _, b := range buckets {
+			if b.Low >= low && b.Low <= high {
+				n += b.Count
+			}
+		}
+		label := fmt.Sprint(low)
+		if high > low {
+			label = fmt.Sprintf("%d–%d", low, high)
+		}
+		bars = append(bars, plots.Bar{Label: label, Value: 100 * float64(n) / float64(total)})
+		low = high + 1
+	}
+	return figure{file: "lag", title: "Policy lag",
+		caption: "Age of the trajectories when they were trained on: the version trained minus the version sampled with.",
+		plot:    plots.Bars{Title: "Policy lag", XLabel: "lag [updates]", YLabel: "share of trajectories [%]", Bars: bars},
+	}, true
+}
+
+func (d *Data) lagCounts() runs.LagHistogram {
+	var all runs.LagHistogram
+	for _, r := range d.Rows {
+		all.Merge(r.LagCounts)
+	}
+	return all
+}
+
+// lagEdges lists the upper ends of the bars that cover [first, last].
+func lagEdges(first, last int64, end func(int64) int64) []int64 {
+	var out []int64
+	for lag := first; lag <= last; {
+		high := end(lag)
+		out = append(out, high)
+		if high == math.MaxInt64 {
+			break
+		}
+		lag = high + 1
+	}
+	return out
+}
+
+// halfOctaveEnd ends a bar that begins at lag before the next number of the
+// form 2^k or 3·2^k: 1, 2, 3, 4, 6, 8, 12, 16, 24, …
+func halfOctaveEnd(lag int64) int64 {
+	for step := int64(1); step <= math.MaxInt64/4; step *= 2 {
+		for _, edge := range []int64{2 * step, 3 * step} {
+			if lag < edge {
+				return max(lag, edge-1)
+			}
+		}
+	}
+	return math.MaxInt64
+}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -85,9 +87,37 @@ func numbers(v any) (any, error) {
 // YAML returns the job with every field written out, for the run's folder.
 // Parse reads it back as it was.
 func (s *Spec) YAML() ([]byte, error) {
-	data, err := yaml.MarshalWithOptions(s, yaml.Flow(false), yaml.IndentSequence(true))
+	data, err := yaml.MarshalWithOptions(s, yaml.IndentSequence(true), yaml.CustomMarshaler(quote), yaml.CustomMarshaler(dotted))
 	if err != nil {
 		return nil, fmt.Errorf("encode job %s: %w", s.Name, err)
 	}
 	return data, nil
+}
+
+// plainWord is text that no reader of YAML, of any version, takes for anything else.
+var plainWord = regexp.MustCompile(`^[A-Za-z][A-Za-z_-]*[A-Za-z]$`)
+
+// quote writes texts in double quotes unless they are plain words: the library
+// leaves some bare that YAML 1.2 reads as numbers, such as 1e3. A JSON string
+// is a YAML string.
+func quote(text string) ([]byte, error) {
+	switch strings.ToLower(text) {
+	case "true", "false", "null", "yes", "no", "on", "off":
+	default:
+		if plainWord.MatchString(text) {
+			return []byte(text), nil
+		}
+	}
+	return json.Marshal(text)
+}
+
+// dotted writes a number with a point: readers of YAML 1.1 take 1e-08 for text.
+func dotted(x float64) ([]byte, error) {
+	s := strconv.FormatFloat(x, 'g', -1, 64)
+	if mantissa, exponent, ok := strings.Cut(s, "e"); ok && !strings.Contains(mantissa, ".") {
+		s = mantissa + ".0e" + exponent
+	} else if !strings.Contains(s, ".") {
+		s += ".0"
+	}
+	return []byte(s), nil
 }

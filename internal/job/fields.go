@@ -22,7 +22,7 @@ var inf = math.Inf(1)
 const (
 	maxLayers  = 16
 	maxName    = 64
-	maxMember  = 1024    // characters of loss.divergence; a custom member is one line
+	maxMember  = 2000    // characters of loss.divergence; a custom member is one line
 	maxBatch   = 1 << 20 // trajectories
 	maxEncoded = 1 << 20 // bytes of a job, as YAML or JSON
 )

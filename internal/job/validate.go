@@ -86,7 +86,7 @@ func (c *checker) walk(path string, v reflect.Value) {
 		c.schedule(path, f, x)
 		return
 	case []int:
-		for i, n := range x {
+		for i, n := range x[:min(len(x), maxLayers)] { // a longer one is a fault as a whole
 			c.number(fmt.Sprintf("%s[%d]", path, i), f, float64(n), "an integer", n)
 		}
 		return
@@ -221,6 +221,10 @@ func (c *checker) free(path string, value any, depth int) {
 		}
 		slices.Sort(keys)
 		for _, k := range keys {
+			if !safeName.MatchString(k) || len(k) > maxName {
+				c.fault(path, shorten(k), "names of letters, digits, dashes and underscores")
+				continue
+			}
 			c.free(joinPath(path, k), x[k], depth+1)
 		}
 	default:

@@ -16,7 +16,7 @@ import (
 var ErrUnknownField = errors.New("unknown field")
 
 // ErrEmpty is wrapped by the fault of a document without any value.
-var ErrEmpty = errors.New("the file is empty")
+var ErrEmpty = errors.New("the file is empty; want a YAML mapping")
 
 // Parse decodes a YAML document into out, a pointer to a struct whose fields
 // have yaml tags. What the document does not mention keeps its value in out,
@@ -32,28 +32,33 @@ var ErrEmpty = errors.New("the file is empty")
 // (null clears those). Numbers are finite. In a map[string]any, integers are
 // int64 and other numbers float64.
 func Parse(name string, data []byte, overrides []string, out any) (*Source, error) {
-	src := &Source{name: name, sets: slices.Clone(overrides), places: map[string]place{}}
+	src := &Source{name: name, sets: slices.Clone(overrides), places: map[string]place{}, broken: map[string]bool{}}
 	b := &builder{}
 	root := b.parse(string(data))
-	if root != nil && root.value == nil && len(b.faults) == 0 {
+	if root != nil && root.value == nil && !root.broken {
 		root = nil // comments only, or a lone null
 	}
 	if root == nil && len(b.faults) == 0 {
 		b.faults = append(b.faults, locatedError{place{}, ErrEmpty})
 	}
 	if root == nil {
-		// Overrides alone are no document; without one their faults would be noise.
+		// Overrides alone are no document, and their faults would be noise.
 		return src, src.join(b.faults)
 	}
-	if _, ok := root.value.([]entry); ok {
-		for i, set := range overrides {
-			b.set = i + 1
-			b.override(root, set)
+	d := &decoder{target: reflect.TypeOf(out).Elem()}
+	if _, ok := root.value.([]entry); !ok {
+		if !root.broken {
+			d.wrong(root, "", "a mapping with "+strings.Join(names(d.target), ", "))
 		}
+		return src, src.join(append(b.faults, d.faults...))
+	}
+	for i, set := range overrides {
+		b.set = i + 1
+		b.override(root, set)
 	}
 	src.root = root
 	src.index(root, "")
-	d := &decoder{faults: b.faults, target: reflect.TypeOf(out).Elem()}
+	d.faults = b.faults
 	d.decode(root, "", reflect.ValueOf(out).Elem())
 	return src, src.join(d.faults)
 }
@@ -74,6 +79,9 @@ func (d *decoder) wrong(n *node, path, want string) {
 var scheduleType = reflect.TypeFor[schedule.Value]()
 
 func (d *decoder) decode(n *node, path string, v reflect.Value) {
+	if n.broken {
+		return
+	}
 	if v.Type() == scheduleType {
 		d.schedule(n, path, v)
 		return
@@ -109,7 +117,7 @@ func (d *decoder) decode(n *node, path string, v reflect.Value) {
 		} else if i, ok := integer(n.value); ok && i >= 0 {
 			v.SetUint(uint64(i))
 		} else {
-			d.wrong(n, path, "an integer, at least 0")
+			d.wrong(n, path, "an integer of at least 0")
 		}
 	case reflect.Float64:
 		if x, ok := number(n.value); ok {
@@ -177,7 +185,7 @@ func (d *decoder) list(n *node, path string, v reflect.Value) {
 // mapping decodes a struct. A section with nothing in it (all of its lines
 // commented out, say) is null in YAML and keeps its defaults.
 func (d *decoder) mapping(n *node, path string, v reflect.Value) {
-	if n.value == nil && path != "" {
+	if n.value == nil {
 		return
 	}
 	entries, ok := n.value.([]entry)

@@ -7,6 +7,7 @@ package strictyaml
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -20,6 +21,7 @@ type Source struct {
 	sets   []string // the overrides, "path=value"
 	root   *node
 	places map[string]place // by canonical path
+	broken map[string]bool  // canonical paths of values that could not be read
 }
 
 // Fault is an error with its place. It unwraps to the error itself.
@@ -49,7 +51,7 @@ func (f *Fault) Unwrap() error { return f.Err }
 func (s *Source) Name() string { return s.name }
 
 // Empty reports whether there is no document to speak of: the text was empty,
-// or not YAML.
+// not YAML, or not a mapping.
 func (s *Source) Empty() bool { return s.root == nil }
 
 // Given reports whether the file or an override has a value at that path.
@@ -71,11 +73,10 @@ func (s *Source) At(path string) (line, col int) {
 }
 
 func (s *Source) place(path string) place {
-	for path = canonical(path); path != ""; {
+	for path = canonical(path); path != ""; path = parent(path) {
 		if p, ok := s.places[path]; ok {
 			return p
 		}
-		path = path[:max(0, strings.LastIndexByte(path, '.'))]
 	}
 	return place{}
 }
@@ -95,20 +96,21 @@ func canonical(path string) string {
 //	job.yaml:3:5: env.params.height: got 1; want an integer of at least 2
 //
 // Joined errors come out in the order of their places, those without any
-// after the rest. A *Fault stays as it is, and other faults of its field, which
-// are likely to follow from it, are dropped. Of all that remains, errors.Is and
-// errors.As see what they saw before.
+// after the rest. A *Fault stays as it is. Faults of a field that has one
+// already, or lies inside a value that has, only follow from it and are
+// dropped. Of all that remains, errors.Is and errors.As see what they saw
+// before.
 func (s *Source) Locate(err error) error {
 	if err == nil {
 		return nil
 	}
 	all := flatten(err, nil)
-	known := map[string]bool{}
+	known := maps.Clone(s.broken)
 	for _, e := range all {
 		var fault *Fault
 		var fe *fielderr.Error
 		if errors.As(e, &fault) && errors.As(fault, &fe) {
-			known[fe.Path] = true
+			known[canonical(fe.Path)] = true
 		}
 	}
 	var located []locatedError
@@ -121,12 +123,24 @@ func (s *Source) Locate(err error) error {
 			located = append(located, locatedError{fault.at, e})
 		case !errors.As(e, &fe):
 			loose = append(loose, e)
-		case !known[fe.Path]:
+		case !covered(known, fe.Path):
 			located = append(located, locatedError{s.place(fe.Path), e})
 		}
 	}
 	return s.join(located, loose...)
 }
+
+// covered reports whether a path or one that encloses it is known.
+func covered(known map[string]bool, path string) bool {
+	for path = canonical(path); path != ""; path = parent(path) {
+		if known[path] {
+			return true
+		}
+	}
+	return false
+}
+
+func parent(path string) string { return path[:max(0, strings.LastIndexByte(path, '.'))] }
 
 // flatten appends the parts of err, through errors.Join at any depth.
 func flatten(err error, out []error) []error {
@@ -197,6 +211,9 @@ func (s *Source) wrap(f locatedError) error {
 func (s *Source) index(n *node, path string) {
 	if path != "" {
 		s.places[path] = n.at
+	}
+	if n.broken {
+		s.broken[path] = true
 	}
 	switch v := n.value.(type) {
 	case []entry:

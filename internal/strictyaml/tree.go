@@ -43,6 +43,8 @@ func (p place) before(q place) bool {
 type node struct {
 	at    place
 	value any
+	// broken marks what could not be read and has its fault already.
+	broken bool
 	// plain is the text of an unquoted scalar, for messages.
 	plain string
 }
@@ -135,7 +137,7 @@ func (b *builder) parse(text string) *node {
 			b.fault(b.place(doc.Body.GetToken()), "a second YAML document; want a single one")
 			break
 		}
-		root = b.node(doc.Body, 0)
+		root = b.node(doc.Body, "", 0)
 	}
 	return root
 }
@@ -177,47 +179,51 @@ func (b *builder) syntax(err error) {
 	b.fault(b.place(y.GetToken()), "not YAML: %s", msg)
 }
 
-// node converts one node. A construct that job files do not have is a fault
-// and leaves null behind.
-func (b *builder) node(n ast.Node, depth int) *node {
+// node converts one node; path is for messages. A construct that these files
+// do not have is a fault and leaves a broken node behind.
+func (b *builder) node(n ast.Node, path string, depth int) *node {
 	if n == nil {
 		return &node{at: place{set: b.set}}
 	}
 	out := &node{at: b.place(n.GetToken())}
 	if depth > maxDepth {
 		b.tooDeep(n.GetToken())
+		out.broken = true
 		return out
 	}
 	switch n := n.(type) {
 	case *ast.MappingNode:
-		out.value = b.mapping(n.Values, depth)
+		out.value = b.mapping(n.Values, path, depth)
 		if len(n.Values) > 0 && !n.IsFlowStyle {
 			out.at = b.place(n.Values[0].Key.GetToken()) // the token of a block mapping is its first colon
 		}
 	case *ast.MappingValueNode:
-		out.value = b.mapping([]*ast.MappingValueNode{n}, depth)
+		out.value = b.mapping([]*ast.MappingValueNode{n}, path, depth)
 		out.at = b.place(n.Key.GetToken())
 	case *ast.SequenceNode:
 		items := make([]*node, 0, len(n.Values))
-		for _, v := range n.Values {
-			items = append(items, b.node(v, depth+1))
+		for i, v := range n.Values {
+			items = append(items, b.node(v, fmt.Sprintf("%s[%d]", path, i), depth+1))
 		}
 		out.value = items
 	case *ast.LiteralNode:
 		out.value = n.Value.Value
 	case *ast.AnchorNode, *ast.AliasNode:
+		out.broken = true
 		b.fault(out.at, "anchors and aliases are not supported; write the value out")
 	case *ast.TagNode:
+		out.broken = true
 		b.fault(out.at, "tags such as %s are not supported; write the plain value", n.GetToken().Value)
 	case ast.ScalarNode:
 		b.scalar(out, n.GetToken())
 	default:
+		out.broken = true
 		b.fault(out.at, "%s is not supported here", n.Type().YAMLName())
 	}
 	return out
 }
 
-func (b *builder) mapping(values []*ast.MappingValueNode, depth int) []entry {
+func (b *builder) mapping(values []*ast.MappingValueNode, path string, depth int) []entry {
 	entries := make([]entry, 0, len(values))
 	seen := make(map[string]place, len(values))
 	for _, v := range values {
@@ -229,11 +235,11 @@ func (b *builder) mapping(values []*ast.MappingValueNode, depth int) []entry {
 		}
 		key := tok.Value
 		if first, dup := seen[key]; dup {
-			b.fault(at, "%s: given twice, first in line %d", key, first.line)
+			b.fault(at, "%s: given twice, first in line %d", joinPath(path, key), first.line)
 			continue
 		}
 		seen[key] = at
-		entries = append(entries, entry{key, at, b.node(v.Value, depth+1)})
+		entries = append(entries, entry{key, at, b.node(v.Value, joinPath(path, key), depth+1)})
 	}
 	return entries
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,18 +74,10 @@ func NewMesh(cfg MeshConfig) (*Mesh, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster: gossip: %w", err)
 	}
-	m := &Mesh{
-		cfg:      cfg,
-		log:      cfg.Log,
-		meta:     meta,
-		roster:   newRoster(),
-		hints:    newHintBook(),
-		hintsNew: make(chan struct{}),
-		hintWake: make(chan struct{}, 1),
-		done:     make(chan struct{}),
-	}
-	if m.log == nil {
-		m.log = slog.New(slog.DiscardHandler)
+	m := bareMesh()
+	m.cfg, m.meta = cfg, meta
+	if cfg.Log != nil {
+		m.log = cfg.Log
 	}
 	m.queue.NumNodes = m.roster.countAlive
 	m.queue.RetransmitMult = cfg.Preset.RetransmitMult
@@ -109,6 +102,18 @@ func NewMesh(cfg MeshConfig) (*Mesh, error) {
 	m.spawn(m.announceLoop)
 	m.spawn(m.rejoinLoop)
 	return m, nil
+}
+
+// bareMesh returns a Mesh that is on no network yet.
+func bareMesh() *Mesh {
+	return &Mesh{
+		log:      slog.New(slog.DiscardHandler),
+		roster:   newRoster(),
+		hints:    newHintBook(),
+		hintsNew: make(chan struct{}),
+		hintWake: make(chan struct{}, 1),
+		done:     make(chan struct{}),
+	}
 }
 
 // Addr returns the gossip address of this node, with the real port.
@@ -152,7 +157,9 @@ func (m *Mesh) contact(addrs []string) error {
 		m.refusalMu.Lock()
 		refusal := m.refusal
 		m.refusalMu.Unlock()
-		if refusal != nil {
+		// Others may have tried to merge with us meanwhile; this refusal counts only
+		// if it is the one that memberlist quotes.
+		if refusal != nil && strings.Contains(err.Error(), refusal.Error()) {
 			return fmt.Errorf("cluster: join: %w", refusal)
 		}
 		return fmt.Errorf("cluster: join: %w", err)

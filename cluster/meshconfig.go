@@ -46,6 +46,9 @@ func (cfg *MeshConfig) check() (host string, port int, advHost string, advPort i
 		if advHost, advPort, err = cfg.split("advertise", cfg.Advertise); err != nil {
 			return "", 0, "", 0, err
 		}
+		if advPort == 0 {
+			advPort = port
+		}
 	}
 	for field, addr := range map[string]string{"grpc_addr": cfg.GRPCAddr, "raft_addr": cfg.RaftAddr} {
 		if addr == "" {

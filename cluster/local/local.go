@@ -1,0 +1,237 @@
+// Package local runs a mesh of real processes on this machine's loopback: it
+// starts servers and workers as children, restarts those that die, and stops
+// them all in order. `driftmesh up` and the tests that kill processes use it.
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/fielderr"
+)
+
+// Config describes a local mesh.
+type Config struct {
+	Binary  string // path of the driftmesh binary
+	Dir     string // data directories and logs of the nodes go below it
+	Servers int    // 1 or 3
+	Workers int    // worker processes
+	Slots   int    // sampler loops per worker process
+	// Event, when set, is told in a sentence of every death and restart.
+	Event  func(string)
+	Logger *slog.Logger
+}
+
+// Mesh is a running local mesh. It is safe for concurrent use.
+type Mesh struct {
+	cfg       Config
+	clusterID string
+	grpc      []string // addresses of the servers
+
+	mu       sync.Mutex
+	children map[string]*child
+	fatal    chan error // the first child that cannot be kept alive
+	cancel   context.CancelFunc
+	loops    sync.WaitGroup
+}
+
+const host = "127.0.0.1"
+
+// Start founds the cluster if Dir holds none, and starts every process. The
+// processes end when Stop is called, and also when this process dies.
+func Start(cfg Config) (*Mesh, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	m := &Mesh{cfg: cfg, children: map[string]*child{}, fatal: make(chan error, 1), cancel: cancel}
+	if err := m.start(ctx); err != nil {
+		return nil, errors.Join(err, m.Stop())
+	}
+	return m, nil
+}
+
+func (c *Config) check() error {
+	var errs []error
+	if c.Servers != 1 && c.Servers != 3 {
+		errs = append(errs, fielderr.New("--servers", c.Servers, "1 or 3"))
+	}
+	if c.Workers < 1 || c.Workers > 64 {
+		errs = append(errs, fielderr.New("--workers", c.Workers, "1 to 64 processes"))
+	}
+	if c.Slots < 1 || c.Slots > 256 {
+		errs = append(errs, fielderr.New("--slots", c.Slots, "1 to 256 sampler loops a process"))
+	}
+	return errors.Join(errs...)
+}
+
+func (m *Mesh) start(ctx context.Context) error {
+	founder := m.dir("server-1")
+	id, err := cluster.LoadOrCreate(founder)
+	if err != nil {
+		return err
+	}
+	fresh := id.ClusterID() == ""
+	if err := id.Close(); err != nil {
+		return err
+	}
+	if fresh {
+		if id, err = cluster.Init(founder); err != nil {
+			return err
+		}
+		if err := id.Close(); err != nil {
+			return err
+		}
+	}
+	if m.clusterID, err = clusterID(founder); err != nil {
+		return err
+	}
+	ports, err := freePorts(3*m.cfg.Servers + m.cfg.Workers)
+	if err != nil {
+		return err
+	}
+	next := func() string {
+		p := ports[0]
+		ports = ports[1:]
+		return net.JoinHostPort(host, strconv.Itoa(p))
+	}
+	var gossip []string
+	for i := range m.cfg.Servers {
+		name := fmt.Sprintf("server-%d", i+1)
+		grpc, goss, raft := next(), next(), next()
+		m.grpc, gossip = append(m.grpc, grpc), append(gossip, goss)
+		args := []string{"server", "--data", m.dir(name), "--grpc", grpc, "--gossip", goss, "--raft", raft}
+		if i == 0 {
+			args = append(args, "--init")
+		} else {
+			args = append(args, "--join", m.grpc[0])
+		}
+		if m.cfg.Servers == 1 {
+			args = append(args, "--single")
+		}
+		if err := m.spawn(ctx, name, args); err != nil {
+			return err
+		}
+	}
+	for i := range m.cfg.Workers {
+		name := fmt.Sprintf("worker-%d", i+1)
+		args := []string{"worker", "--data", m.dir(name), "--gossip", next(), "--slots", strconv.Itoa(m.cfg.Slots)}
+		for _, a := range m.grpc {
+			args = append(args, "--join", a)
+		}
+		if err := m.spawn(ctx, name, args); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clusterID reads the identity of a data directory that is not in use.
+func clusterID(dir string) (string, error) {
+	id, err := cluster.LoadOrCreate(dir)
+	if err != nil {
+		return "", err
+	}
+	return id.ClusterID(), id.Close()
+}
+
+func (m *Mesh) dir(name string) string { return filepath.Join(m.cfg.Dir, name) }
+
+// LogPath is the file that a child's log goes to.
+func (m *Mesh) LogPath(name string) string { return m.dir(name) + ".log" }
+
+// ClusterID is the identity of the cluster.
+func (m *Mesh) ClusterID() string { return m.clusterID }
+
+// Servers are the gRPC addresses of the servers.
+func (m *Mesh) Servers() []string { return m.grpc }
+
+// Failed delivers the error of a child that dies as soon as it is started.
+func (m *Mesh) Failed() <-chan error { return m.fatal }
+
+// Kill sends SIGKILL to a child, such as "server-1"; it is restarted.
+func (m *Mesh) Kill(name string) error {
+	m.mu.Lock()
+	c := m.children[name]
+	m.mu.Unlock()
+	if c == nil {
+		return fmt.Errorf("local mesh: no process %q", name)
+	}
+	return c.kill()
+}
+
+// Stop ends the workers and then the servers, politely, and waits for them.
+func (m *Mesh) Stop() error {
+	m.cancel() // no restarts from now on
+	m.mu.Lock()
+	children := m.children
+	m.mu.Unlock()
+	for _, prefix := range []string{"worker", "server"} {
+		var wg sync.WaitGroup
+		for name, c := range children {
+			if len(name) > len(prefix) && name[:len(prefix)] == prefix {
+				wg.Go(c.stop)
+			}
+		}
+		wg.Wait()
+	}
+	m.loops.Wait()
+	return nil
+}
+
+func (m *Mesh) giveUp(err error) {
+	select {
+	case m.fatal <- err:
+	default: // the first one counts
+	}
+}
+
+func (m *Mesh) event(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	m.cfg.Logger.Info(text)
+	if m.cfg.Event != nil {
+		m.cfg.Event(text)
+	}
+}
+
+// freePorts asks the kernel for n ports that are free now, for TCP and UDP.
+func freePorts(n int) ([]int, error) {
+	var out []int
+	var held []io.Closer
+	defer func() {
+		for _, c := range held {
+			c.Close()
+		}
+	}()
+	for len(out) < n {
+		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+		if err != nil {
+			return nil, fmt.Errorf("free port: %w", err)
+		}
+		held = append(held, l)
+		port := l.Addr().(*net.TCPAddr).Port
+		u, err := net.ListenPacket("udp", net.JoinHostPort(host, strconv.Itoa(port)))
+		if err != nil {
+			continue // taken for UDP: another one
+		}
+		held = append(held, u)
+		out = append(out, port)
+	}
+	return out, nil
+}
+
+func openLog(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+}

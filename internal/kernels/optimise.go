@@ -2,15 +2,23 @@ package kernels
 
 import "math"
 
-// SumSquares is Σ x², in float64 and in order. It is NaN or +Inf exactly when x
-// holds a non-finite element: squares of float32 cannot overflow float64.
+// SumSquares is Σ x² in float64, over four interleaved chains. It is NaN or +Inf
+// exactly when x holds a non-finite element: squares of float32 cannot overflow
+// float64.
 func SumSquares(x []float32) float64 {
-	sum := 0.0
-	for _, v := range x {
-		w := float64(v)
-		sum += float64(w * w)
+	var s0, s1, s2, s3 float64
+	for ; len(x) >= 4; x = x[4:] {
+		a, b, c, d := float64(x[0]), float64(x[1]), float64(x[2]), float64(x[3])
+		s0 += float64(a * a)
+		s1 += float64(b * b)
+		s2 += float64(c * c)
+		s3 += float64(d * d)
 	}
-	return sum
+	for _, v := range x {
+		a := float64(v)
+		s0 += float64(a * a)
+	}
+	return (s0 + s1) + (s2 + s3)
 }
 
 // AdamStep holds the coefficients of one step of Adam.

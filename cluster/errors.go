@@ -112,8 +112,8 @@ func ToStatus(err error) error {
 	return status.Error(codes.Unknown, err.Error())
 }
 
-// nameFrameFault gives the codec's errors their reason back: gRPC keeps only
-// their text when a message does not decode.
+// nameFrameFault gives errors of the codec their reason back. When a message
+// does not decode, gRPC answers before any code of ours can, with the text only.
 func nameFrameFault(s *status.Status) *status.Status {
 	if len(s.Details()) > 0 {
 		return s

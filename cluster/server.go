@@ -22,6 +22,9 @@ const (
 	// noticed this late here, and sooner by gossip.
 	clientPingEvery = 10 * time.Second
 
+	// handshakeTimeout ends connections that never become HTTP/2.
+	handshakeTimeout = 5 * time.Second
+
 	// Flow-control windows for bulk: a snapshot of some megabytes crosses
 	// without waiting for the receiver to grant more.
 	streamWindow = 4 << 20
@@ -44,6 +47,7 @@ func NewServer(o ServerOptions) *grpc.Server {
 	return grpc.NewServer(
 		grpc.Creds(o.Security.credentials()),
 		grpc.ForceServerCodecV2(wire.Codec{}), // whatever a client claims to send
+		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.MaxRecvMsgSize(wire.MaxFrame),
 		grpc.MaxSendMsgSize(wire.MaxFrame),
 		grpc.InitialWindowSize(streamWindow),

@@ -78,7 +78,7 @@ func unary[Req, Res any](name string, call func(MeshServer, context.Context, *Re
 		Handler: func(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
 			req := new(Req)
 			if err := decode(req); err != nil {
-				return nil, ToStatus(err)
+				return nil, err // gRPC has answered already; FromStatus knows its texts
 			}
 			handle := func(ctx context.Context, req any) (any, error) {
 				return call(srv.(MeshServer), ctx, req.(*Req))

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"log/slog"
@@ -39,25 +38,34 @@ type Mesh struct {
 	seedMu sync.Mutex
 	seeds  []string
 
-	leftOnce sync.Once
-	stopOnce sync.Once
-	done     chan struct{} // closed by Close
-	loopMu   sync.Mutex    // orders spawn against the close of done
-	loops    sync.WaitGroup
+	lifeMu   sync.Mutex     // orders starts of goroutines against the close of done
+	loops    sync.WaitGroup // what spawn and Leave started
+	left     chan struct{}  // made by Leave, closed when the good-bye is out
+	leaveErr error          // before left is closed
+	done     chan struct{}  // closed when Close begins
+	stopped  chan struct{}  // closed when everything has ended
+	closeErr error          // before stopped is closed
 }
 
 // spawn runs f on a goroutine that Close waits for; once closed, it does not and
 // answers false.
 func (m *Mesh) spawn(f func()) bool {
-	m.loopMu.Lock()
-	defer m.loopMu.Unlock()
-	select {
-	case <-m.done:
+	m.lifeMu.Lock()
+	defer m.lifeMu.Unlock()
+	if m.closed() {
 		return false
-	default:
 	}
 	m.loops.Go(f)
 	return true
+}
+
+func (m *Mesh) closed() bool {
+	select {
+	case <-m.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // NewMesh opens the gossip port and starts a mesh of one; Join makes it larger.
@@ -113,6 +121,7 @@ func bareMesh() *Mesh {
 		hintsNew: make(chan struct{}),
 		hintWake: make(chan struct{}, 1),
 		done:     make(chan struct{}),
+		stopped:  make(chan struct{}),
 	}
 }
 
@@ -265,26 +274,44 @@ func (m *Mesh) Resolve(id string) (raftAddr string, ok bool) {
 	return p.RaftAddr, ok && p.RaftAddr != ""
 }
 
+// leaveTimeout bounds how long a departure may take to spread: some rounds of
+// gossip, under a second in a small mesh.
+const leaveTimeout = 5 * time.Second
+
 // Leave tells the others that this node goes for good, so that they do not take
-// it for dead, and waits until the message went out or ctx ends. Close is still
-// needed.
+// it for dead, and waits until the message went out, ctx ends, or five seconds
+// have passed. Close is still needed. Of a closed mesh it does nothing.
 func (m *Mesh) Leave(ctx context.Context) error {
-	var err error
-	m.leftOnce.Do(func() {
-		timeout := time.Minute
-		if d, ok := ctx.Deadline(); ok {
-			timeout = time.Until(d)
+	left := m.beginLeave()
+	if left == nil {
+		return nil
+	}
+	select {
+	case <-left:
+		if m.leaveErr != nil {
+			return fmt.Errorf("cluster: leave: %w", m.leaveErr)
 		}
-		if timeout <= 0 {
-			err = fmt.Errorf("cluster: leave: %w", context.DeadlineExceeded)
-			return
-		}
-		m.sayGoodbye()
-		if lerr := m.list.Leave(timeout); lerr != nil {
-			err = fmt.Errorf("cluster: leave: %w", lerr)
-		}
-	})
-	return err
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("cluster: leave: %w", ctx.Err())
+	}
+}
+
+// beginLeave returns the channel that is closed when this node has left; nil if
+// the mesh closed before anyone asked.
+func (m *Mesh) beginLeave() <-chan struct{} {
+	m.lifeMu.Lock()
+	defer m.lifeMu.Unlock()
+	if m.left == nil && !m.closed() {
+		left := make(chan struct{})
+		m.left = left
+		m.loops.Go(func() {
+			defer close(left)
+			m.sayGoodbye()
+			m.leaveErr = m.list.Leave(leaveTimeout)
+		})
+	}
+	return m.left
 }
 
 // sayGoodbye sends every member one datagram. If it is lost, this node counts as
@@ -309,25 +336,28 @@ func (m *Mesh) sayGoodbye() {
 // Close ends gossip and waits, until ctx ends, for everything this mesh started.
 // Without Leave the others find out as after a crash.
 func (m *Mesh) Close(ctx context.Context) error {
-	var err error
-	m.stopOnce.Do(func() {
-		m.leftOnce.Do(func() {}) // memberlist cannot leave once it is shut down
-		m.loopMu.Lock()
+	m.lifeMu.Lock()
+	if !m.closed() {
 		close(m.done)
-		m.loopMu.Unlock()
-		if serr := m.list.Shutdown(); serr != nil {
-			err = fmt.Errorf("cluster: close gossip: %w", serr)
-		}
-	})
-	stopped := make(chan struct{})
-	go func() {
-		m.loops.Wait()
-		close(stopped)
-	}()
-	select {
-	case <-stopped:
-		return err
-	case <-ctx.Done():
-		return errors.Join(err, fmt.Errorf("cluster: close gossip: %w", ctx.Err()))
+		go m.shutdown(m.left)
 	}
+	m.lifeMu.Unlock()
+	select {
+	case <-m.stopped:
+		return m.closeErr
+	case <-ctx.Done():
+		return fmt.Errorf("cluster: close gossip: %w", ctx.Err())
+	}
+}
+
+// shutdown runs once; left is nil if nobody asked to leave.
+func (m *Mesh) shutdown(left <-chan struct{}) {
+	defer close(m.stopped)
+	if left != nil {
+		<-left // memberlist panics if it is told to leave after its shutdown
+	}
+	if err := m.list.Shutdown(); err != nil {
+		m.closeErr = fmt.Errorf("cluster: close gossip: %w", err)
+	}
+	m.loops.Wait()
 }

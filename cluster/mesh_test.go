@@ -127,6 +127,9 @@ func TestNodesFindEachOther(t *testing.T) {
 	if err := nodes[2].Leave(within(t)); err != nil {
 		t.Fatal(err)
 	}
+	if err := nodes[2].Leave(within(t)); err != nil {
+		t.Errorf("leaving twice: %v", err)
+	}
 	await(t, nodes[0], nodes[2].ID(), cluster.Left)
 	crash(t, nodes[1])
 	await(t, nodes[0], nodes[1].ID(), cluster.Dead)
@@ -344,6 +347,23 @@ func TestMeshConfigIsChecked(t *testing.T) {
 			t.Errorf("preset %s: got %+v, %v", name, p, err)
 		}
 	}
+}
+
+func TestCloseWhileLeaving(t *testing.T) {
+	a, b := start(t, config(clusterA, cluster.RoleServer)), start(t, config(clusterA, cluster.RoleWorker))
+	if err := b.Join(within(t), a.Addr()); err != nil {
+		t.Fatal(err)
+	}
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := b.Leave(gone); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+	if err := b.Close(gone); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+	crash(t, b) // this time with patience
+	await(t, a, b.ID(), cluster.Left)
 }
 
 func TestClosedMesh(t *testing.T) {

@@ -253,6 +253,74 @@ func TestServerStreams(t *testing.T) {
 	}
 }
 
+// frozenConn stands for a machine that vanishes: from freeze on, nothing it
+// writes arrives and nothing it is sent is read, yet nobody closes anything.
+type frozenConn struct {
+	net.Conn
+	freeze <-chan struct{}
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (c *frozenConn) frozen() bool {
+	select {
+	case <-c.freeze:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *frozenConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.frozen() {
+		<-c.closed
+		return 0, net.ErrClosed
+	}
+	return n, err
+}
+
+func (c *frozenConn) Write(p []byte) (int, error) {
+	if c.frozen() {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *frozenConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+// TestServerNoticesAVanishedClient, which no operating system reports.
+func TestServerNoticesAVanishedClient(t *testing.T) {
+	n := &node{gone: make(chan struct{})}
+	freeze := make(chan struct{})
+	c, err := cluster.Dial(serve(t, n), cluster.DialOptions{Dialer: func(ctx context.Context, addr string) (net.Conn, error) {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "tcp", addr)
+		return &frozenConn{Conn: conn, freeze: freeze, closed: make(chan struct{})}, err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx := within(t)
+	rows, err := c.Watch(ctx, &wire.WatchRequest{ClusterID: clusterA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rows.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	close(freeze)
+	select {
+	case <-n.gone:
+	case <-ctx.Done():
+		t.Error("the server still waits for the client")
+	}
+}
+
 func TestDeliver(t *testing.T) {
 	c, ctx := dial(t, serve(t, &node{})), within(t)
 	s, err := c.Deliver(ctx)

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/driftmesh/driftmesh/internal/strictyaml"
 )
 
 // JSON returns the job as it travels: every field, on one line. Equal jobs
@@ -59,15 +61,16 @@ func FromJSON(data []byte) (*Spec, error) {
 }
 
 // numbers replaces every json.Number below v, in place, by what a job file
-// gives: int64 for integers, float64 otherwise.
+// gives: int64 for whole numbers, float64 otherwise.
 func numbers(v any) (any, error) {
 	var err error
 	switch x := v.(type) {
 	case json.Number:
-		if !strings.ContainsAny(string(x), ".eE") {
-			return x.Int64()
+		if i, err := x.Int64(); err == nil {
+			return i, nil
 		}
-		return x.Float64()
+		f, err := x.Float64()
+		return strictyaml.Whole(f), err
 	case []any:
 		for i := range x {
 			if x[i], err = numbers(x[i]); err != nil {

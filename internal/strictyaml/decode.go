@@ -29,8 +29,9 @@ var ErrEmpty = errors.New("the file is empty; want a YAML mapping")
 //
 // Field types: string, int, int64, uint64, float64, []int, []float64,
 // []string, map[string]any, structs, schedule.Value, and pointers to them
-// (null clears those). Numbers are finite. In a map[string]any, integers are
-// int64 and other numbers float64.
+// (null clears those). Numbers are finite. In a map[string]any, whole numbers
+// are int64, also when written 8.0, because JSON does not tell the two apart;
+// other numbers are float64.
 func Parse(name string, data []byte, overrides []string, out any) (*Source, error) {
 	src := &Source{name: name, sets: slices.Clone(overrides), places: map[string]place{}, broken: map[string]bool{}}
 	b := &builder{}
@@ -278,6 +279,15 @@ func (d *decoder) any(n *node, path string) any {
 			d.wrong(n, path, "a finite number")
 			return nil
 		}
+		return Whole(x)
 	}
 	return n.value
+}
+
+// Whole returns x as an int64 when it is one, and as it is otherwise.
+func Whole(x float64) any {
+	if x == math.Trunc(x) && math.Abs(x) < 1<<63 {
+		return int64(x)
+	}
+	return x
 }

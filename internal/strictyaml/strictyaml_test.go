@@ -29,14 +29,14 @@ type doc struct {
 }
 
 func TestScalars(t *testing.T) {
-	text := "free: {a: 010, b: 1e3, c: 0x1F, d: 0o17, e: '1', f: yes, g: True, h: ~, i: .5, j: -3, k: 1_000, l: '', m: 5., n: \"\\u00e9\", o: 18e0}\n"
+	text := "free: {a: 010, b: 1e3, c: 0x1F, d: 0o17, e: '1', f: yes, g: True, h: ~, i: .5, j: -3, k: 1_000, l: '', m: 5., n: \"\\u00e9\", o: 18e0, p: 1e20}\n"
 	var d doc
 	if _, err := Parse("x", []byte(text), nil, &d); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]any{
-		"a": int64(10), "b": 1000.0, "c": int64(31), "d": int64(15), "e": "1", "f": "yes", "g": true, "h": nil,
-		"i": 0.5, "j": int64(-3), "k": "1_000", "l": "", "m": 5.0, "n": "é", "o": 18.0,
+		"a": int64(10), "b": int64(1000), "c": int64(31), "d": int64(15), "e": "1", "f": "yes", "g": true, "h": nil,
+		"i": 0.5, "j": int64(-3), "k": "1_000", "l": "", "m": int64(5), "n": "é", "o": int64(18), "p": 1e20,
 	}
 	if !reflect.DeepEqual(d.Free, want) {
 		t.Errorf("got %#v\nwant %#v", d.Free, want)

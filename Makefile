@@ -1,0 +1,44 @@
+# Driftmesh. `make run` runs the main job, `make test` passes the tests.
+GO      ?= go
+BIN     := bin/driftmesh
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+SEED    ?= 1
+JOB     ?= examples/hypergrid-4d.yaml
+FUZZTIME ?= 30s
+export CGO_ENABLED ?= 0
+
+.PHONY: build run test race fuzz bench lint verify table clean help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+build: ## build bin/driftmesh
+	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/driftmesh
+
+run: build ## train 4-D hypergrid on a local mesh: one server, two workers (SEED=1)
+	$(BIN) up $(JOB) --servers 1 --workers 2 --set seed=$(SEED)
+
+test: ## all tests (real processes and sockets on loopback included)
+	$(GO) test ./...
+
+race: ## the packages with goroutines, under the race detector
+	CGO_ENABLED=1 $(GO) test -race ./cluster/... ./paramserver/... ./sampler/... ./internal/... ./cmd/...
+
+fuzz: ## every fuzz target for FUZZTIME each
+	./internal/lint/fuzz.sh $(FUZZTIME)
+
+bench: ## Go benchmarks with allocations
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+table: build ## TV per member, normaliser and lag on 2-D height 8 (minutes)
+	$(BIN) losses table --out runs/table
+
+lint: ## gofmt, vet and the project's own rules
+	@fmt=$$(gofmt -l cmd chaos cluster envs internal losses metrics paramserver policy sampler 2>/dev/null); if [ -n "$$fmt" ]; then echo "gofmt wants to change:"; echo "$$fmt"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) test ./internal/lint
+
+verify: lint test race ## what a change must pass
+
+clean: ## remove what was built and run
+	rm -rf bin runs cover.out

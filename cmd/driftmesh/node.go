@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/wire"
+)
+
+// nodeFlags are what servers and workers have in common.
+type nodeFlags struct {
+	data    string
+	gossip  string
+	join    []string
+	preset  string
+	leash   bool
+	verbose bool
+}
+
+func (f *nodeFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.data, "data", "", "data directory: identity, log and snapshots (required)")
+	fl.StringVar(&f.gossip, "gossip", "127.0.0.1:0", "gossip address; insecure mode binds to loopback only")
+	fl.StringArrayVar(&f.join, "join", nil, "gRPC address of any server of the cluster (repeatable)")
+	fl.StringVar(&f.preset, "preset", "local", "gossip timings: local or lan")
+	fl.BoolVar(&f.leash, "leash", false, "end when standard input closes (for a parent process)")
+	fl.BoolVarP(&f.verbose, "verbose", "v", false, "log debug messages")
+	cmd.MarkFlagRequired("data")
+}
+
+func (f *nodeFlags) logger() *slog.Logger {
+	level := slog.LevelInfo
+	if f.verbose {
+		level = slog.LevelDebug
+	}
+	return newLogger(os.Stderr, level)
+}
+
+// onLeash returns a context that also ends when standard input closes.
+func (f *nodeFlags) onLeash(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	if f.leash {
+		go func() { // ends with the process: a read of stdin cannot be interrupted
+			io.Copy(io.Discard, os.Stdin)
+			cancel()
+		}()
+	}
+	return ctx, cancel
+}
+
+// introduce asks the servers at addrs which cluster they are and where it
+// gossips, until one answers.
+func introduce(ctx context.Context, addrs []string, req *wire.JoinRequest) (*wire.JoinReply, error) {
+	var last error
+	for {
+		for _, addr := range addrs {
+			reply, err := askToJoin(ctx, addr, req)
+			if err == nil {
+				return reply, nil
+			}
+			last = err
+			if errors.Is(err, cluster.ErrForeignCluster) || errors.Is(err, cluster.ErrNotLoopback) {
+				return nil, err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("no server answered at %s: %w (last: %v)", strings.Join(addrs, ", "), ctx.Err(), last)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func askToJoin(ctx context.Context, addr string, req *wire.JoinRequest) (*wire.JoinReply, error) {
+	c, err := cluster.Dial(addr, cluster.DialOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return c.Join(ctx, req)
+}
+
+// needJoin refuses a node that cannot know its cluster.
+func needJoin(join []string) error {
+	if len(join) == 0 {
+		return fielderr.New("--join", nil, "the gRPC address of a server of the cluster")
+	}
+	return nil
+}

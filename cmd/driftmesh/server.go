@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/clock"
+	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/paramserver"
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
+	"github.com/driftmesh/driftmesh/paramserver/replica"
+)
+
+type serverFlags struct {
+	nodeFlags
+	grpc   string
+	raft   string
+	init   bool
+	single bool
+}
+
+func newServerCmd() *cobra.Command {
+	var f serverFlags
+	cmd := &cobra.Command{
+		Use:   "server --data DIR (--init | --join ADDR)",
+		Short: "Run a parameter server node",
+		Long: `Run a parameter server node. The first server of a cluster is started with
+--init, further ones with --join and the gRPC address of a running server; they
+become voters once they have caught up. A directory that has been used before
+needs neither.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := f.onLeash(cmd.Context())
+			defer cancel()
+			return serve(ctx, &f, f.logger())
+		},
+	}
+	f.nodeFlags.add(cmd)
+	fl := cmd.Flags()
+	fl.StringVar(&f.grpc, "grpc", "127.0.0.1:7400", "address of the mesh protocol")
+	fl.StringVar(&f.raft, "raft", "127.0.0.1:0", "address of the raft transport")
+	fl.BoolVar(&f.init, "init", false, "found a new cluster if the directory is new")
+	fl.BoolVar(&f.single, "single", false, "timings of a cluster that stays at one voter: quick start, no fault tolerance")
+	return cmd
+}
+
+// serve wires a server node and ends it in reverse order:
+// identity → gRPC listener → gossip → replica → server loops → gRPC.
+func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error) {
+	id, fresh, err := serverIdentity(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, id.Close()) }()
+	logger = logger.With("node", id.NodeID())
+
+	listener, err := cluster.Security{}.Listen(ctx, f.grpc)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	addr := listener.Addr().String()
+
+	// Gossip carries the raft address, which is known only once the replica
+	// listens; the replica resolves peers through gossip.
+	var mesh *cluster.Mesh
+	var meshReady sync.WaitGroup
+	meshReady.Add(1)
+	rep, err := replica.Open(replica.Config{
+		Dir: filepath.Join(id.Dir(), "raft"), ID: id.NodeID(), Listen: f.raft,
+		Resolve: func(id string) (string, bool) { meshReady.Wait(); return mesh.Resolve(id) },
+		Single:  f.single, Bootstrap: f.init && fresh, Logger: logger,
+	})
+	if err != nil {
+		meshReady.Done()
+		return err
+	}
+	defer func() {
+		sctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		err = errors.Join(err, rep.Shutdown(sctx))
+	}()
+	preset, err := cluster.PresetByName(f.preset)
+	if err == nil {
+		mesh, err = cluster.NewMesh(cluster.MeshConfig{
+			NodeID: id.NodeID(), ClusterID: id.ClusterID(), Role: cluster.RoleServer,
+			Bind: f.gossip, GRPCAddr: addr, RaftAddr: rep.Addr(), Preset: preset, Log: logger,
+		})
+	}
+	if err != nil {
+		mesh = nil
+		meshReady.Done()
+		return err
+	}
+	meshReady.Done()
+	defer func() {
+		sctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		err = errors.Join(err, mesh.Close(sctx))
+	}()
+
+	srv := &paramserver.Server{Replica: rep, Mesh: mesh, Node: id.NodeID(), Addr: addr, Clock: clock.Real{}, Logger: logger}
+	rpc := cluster.NewServer(cluster.ServerOptions{ClusterID: id.ClusterID})
+	cluster.RegisterMesh(rpc, srv)
+	logger.Info("serving", "grpc", addr, "gossip", mesh.Addr(), "raft", rep.Addr(), "cluster", id.ClusterID())
+	if f.single {
+		logger.Info("one voter has no peers: the loss of its disk is the loss of its jobs")
+	}
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var loops sync.WaitGroup
+	loops.Go(func() {
+		if err := rpc.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			cancel(fmt.Errorf("mesh protocol: %w", err))
+		}
+	})
+	loops.Go(func() {
+		if err := srv.Run(ctx); err != nil {
+			cancel(err)
+		}
+	})
+	if err := enter(ctx, f, id, mesh, rep, addr); err != nil {
+		cancel(err)
+	}
+	<-ctx.Done()
+	cause := context.Cause(ctx)
+	rpc.Stop() // streams end; workers look for another server
+	loops.Wait()
+	if errors.Is(cause, context.Canceled) {
+		return nil
+	}
+	return cause
+}
+
+// serverIdentity opens the data directory. A new one must be told, by --init or
+// --join, which cluster it is to be part of.
+func serverIdentity(ctx context.Context, f *serverFlags) (id *cluster.Identity, fresh bool, err error) {
+	id, err = cluster.LoadOrCreate(f.data)
+	if err != nil {
+		return nil, false, err
+	}
+	if id.ClusterID() != "" {
+		// Founded, perhaps by `up`, and perhaps never started.
+		fresh, err = emptyDir(filepath.Join(id.Dir(), "raft"))
+		if err != nil {
+			return nil, false, errors.Join(err, id.Close())
+		}
+		return id, fresh, nil
+	}
+	if f.init {
+		if err := id.Close(); err != nil {
+			return nil, false, err
+		}
+		id, err = cluster.Init(f.data)
+		return id, true, err
+	}
+	if err := needJoin(f.join); err != nil {
+		return nil, false, errors.Join(err, id.Close())
+	}
+	reply, err := introduce(ctx, f.join, &wire.JoinRequest{NodeID: id.NodeID()})
+	if err == nil {
+		err = id.SetClusterID(reply.ClusterID)
+	}
+	if err != nil {
+		return nil, false, errors.Join(err, id.Close())
+	}
+	return id, true, nil
+}
+
+// enter makes the node a member: of the gossip, through the servers it was told
+// of, and of the raft configuration, if it is not a voter yet.
+func enter(ctx context.Context, f *serverFlags, id *cluster.Identity, mesh *cluster.Mesh, rep *replica.Replica, addr string) error {
+	if f.init {
+		return found(ctx, id, rep)
+	}
+	if len(f.join) == 0 {
+		return nil
+	}
+	if reply, err := introduce(ctx, f.join, &wire.JoinRequest{ClusterID: id.ClusterID(), NodeID: id.NodeID()}); err != nil {
+		return err
+	} else if err := mesh.Join(ctx, reply.Gossip...); err != nil {
+		return err
+	}
+	servers, err := rep.Servers()
+	if err != nil {
+		return err
+	}
+	for _, s := range servers {
+		if s.ID == id.NodeID() && s.Voter {
+			return nil
+		}
+	}
+	leader := cluster.NewLeader(id.ClusterID(), func() []string { return f.join }, cluster.DialOptions{})
+	defer leader.Close()
+	_, err = cluster.CallIdempotent(ctx, leader, (*cluster.Client).Join, &wire.JoinRequest{
+		ClusterID: id.ClusterID(), NodeID: id.NodeID(), RaftAddr: rep.Addr(), GRPCAddr: addr,
+	})
+	return err
+}
+
+// found commits the first command of a new cluster: its identity.
+func found(ctx context.Context, id *cluster.Identity, rep *replica.Replica) error {
+	for {
+		var known string
+		changed := rep.Changed()
+		rep.Read(func(s *fsm.State) { known = s.ClusterID() })
+		if known == id.ClusterID() {
+			return nil
+		}
+		if known != "" {
+			return fmt.Errorf("the log is of cluster %s, the data directory of cluster %s", known, id.ClusterID())
+		}
+		if rep.IsLeader() {
+			if _, err := rep.Apply(ctx, &fsm.Init{ClusterID: id.ClusterID(), Stamp: time.Now().UnixNano()}); err != nil && !errors.Is(err, replica.ErrNotLeader) {
+				return err
+			}
+			continue
+		}
+		select {
+		case <-changed:
+		case <-time.After(10 * time.Millisecond): // winning an election applies nothing
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// emptyDir says whether a directory is missing or empty.
+func emptyDir(dir string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return true, nil
+	}
+	return len(entries) == 0, err
+}

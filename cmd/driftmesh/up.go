@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/cluster/local"
+	"github.com/driftmesh/driftmesh/internal/runs"
+	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/paramserver"
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
+)
+
+type upFlags struct {
+	jobFlags
+	servers, workers, slots int
+}
+
+func newUpCmd() *cobra.Command {
+	var f upFlags
+	cmd := &cobra.Command{
+		Use:   "up JOB.yaml",
+		Short: "Train on a local mesh of real processes",
+		Long: `Start a local mesh of real processes on loopback, submit the job, show its
+progress and write the run folder. Processes that die are restarted. Ctrl-C
+checkpoints and ends the mesh; the same command resumes at the last committed
+version.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return up(cmd, &f, args[0]) },
+	}
+	f.jobFlags.add(cmd)
+	cmd.Flags().IntVar(&f.servers, "servers", 1, "parameter servers: 1 or 3 voters")
+	cmd.Flags().IntVar(&f.workers, "workers", 2, "worker processes")
+	cmd.Flags().IntVar(&f.slots, "slots", 1, "sampler loops per worker process")
+	return cmd
+}
+
+// checkpointEvery is how often `up` copies the committed state into the run
+// folder; the servers' own log is what resumes.
+const checkpointEvery = 5 * time.Second
+
+func up(cmd *cobra.Command, f *upFlags, path string) (err error) {
+	spec, u, err := f.load(path)
+	if err != nil {
+		return err
+	}
+	s, err := openSession(cmd, &f.jobFlags, spec, u)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if s.resumed != nil && u.Version() >= uint64(spec.Train.Updates) {
+		return s.finish(cmd.Context(), u, fmt.Sprintf("finished at version %d before; --fresh starts over", u.Version()))
+	}
+	for _, w := range u.Warnings {
+		s.note("warning: %s", w)
+	}
+	binary, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	s.begin(&f.jobFlags, f.servers, f.workers)
+	mesh, err := local.Start(local.Config{
+		Binary: binary, Dir: filepath.Join(s.run.Dir(), "mesh"),
+		Servers: f.servers, Workers: f.workers, Slots: f.slots,
+		Event: func(text string) { s.note("%s", text) },
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, mesh.Stop()) }()
+
+	m := &follower{s: s, u: u, cluster: mesh.ClusterID()}
+	m.leader = cluster.NewLeader(mesh.ClusterID(), mesh.Servers, cluster.DialOptions{})
+	defer func() { err = errors.Join(err, m.leader.Close()) }()
+	ctx, cancel := context.WithCancelCause(cmd.Context())
+	defer cancel(nil)
+	go func() {
+		select {
+		case err := <-mesh.Failed():
+			cancel(err)
+		case <-ctx.Done():
+		}
+	}()
+	switch err = m.follow(ctx); {
+	case err == nil:
+		return s.finish(cmd.Context(), u, fmt.Sprintf("%s after %d updates", m.status, u.Version()))
+	case cmd.Context().Err() != nil:
+		last, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), 5*time.Second)
+		defer cancel()
+		err = m.pull(last)
+		return errors.Join(errInterrupted, err, s.finish(last, u, fmt.Sprintf("interrupted at version %d; the same command resumes", u.Version())))
+	case context.Cause(ctx) != nil && !errors.Is(context.Cause(ctx), context.Canceled):
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// follower submits a job to a mesh and follows it to its end, whichever of the
+// servers leads.
+type follower struct {
+	s       *session
+	u       *paramserver.Updater
+	leader  *cluster.Leader
+	cluster string
+	status  string
+	pulled  time.Time
+}
+
+func (m *follower) follow(ctx context.Context) error {
+	data, err := m.s.spec.JSON()
+	if err != nil {
+		return err
+	}
+	reply, err := cluster.CallIdempotent(ctx, m.leader, (*cluster.Client).Submit, &wire.SubmitRequest{ClusterID: m.cluster, Spec: data})
+	if err != nil {
+		return fmt.Errorf("submit: %w", err)
+	}
+	if reply.Existed {
+		if err := m.resume(ctx); err != nil {
+			return err
+		}
+	}
+	for {
+		err := m.watch(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		info, serr := m.info(ctx)
+		if serr != nil {
+			return serr
+		}
+		switch status := fsm.Status(info.Status); status {
+		case fsm.Finished, fsm.Stopped:
+			m.status = string(status)
+			return m.pull(ctx)
+		case fsm.Failed:
+			return fmt.Errorf("job %s failed: %s", m.s.spec.Name, info.Reason)
+		}
+		_ = err // the stream broke or moved: watch again
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// resume says where a job that the servers know goes on.
+func (m *follower) resume(ctx context.Context) error {
+	info, err := m.info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.Status == string(fsm.Stopped) || info.Status == string(fsm.Paused) {
+		if _, err := cluster.CallIdempotent(ctx, m.leader, (*cluster.Client).Control, &wire.ControlRequest{ClusterID: m.cluster, Job: m.s.spec.Name, Verb: wire.VerbResume}); err != nil {
+			return err
+		}
+	}
+	m.s.note("%s: resuming at committed version %d of %d (%d trajectories)", m.s.spec.Name, info.Version, info.Updates, info.Trajectories)
+	return m.s.run.TruncateAfter(int64(info.Version))
+}
+
+func (m *follower) info(ctx context.Context) (wire.JobInfo, error) {
+	reply, err := cluster.CallIdempotent(ctx, m.leader, (*cluster.Client).Status, &wire.StatusRequest{ClusterID: m.cluster, Job: m.s.spec.Name})
+	if err != nil {
+		return wire.JobInfo{}, err
+	}
+	if len(reply.Jobs) == 0 {
+		return wire.JobInfo{}, fmt.Errorf("job %q: %w", m.s.spec.Name, cluster.ErrNotFound)
+	}
+	return reply.Jobs[0], nil
+}
+
+// watch follows the reports of the present learner until the stream ends.
+func (m *follower) watch(ctx context.Context) error {
+	client, err := m.leader.Find(ctx)
+	if err != nil {
+		return err
+	}
+	stream, err := client.Watch(ctx, &wire.WatchRequest{ClusterID: m.cluster, Job: m.s.spec.Name, After: uint64(max(0, m.s.run.Last()))})
+	for err == nil {
+		var reply *wire.WatchReply
+		if reply, err = stream.Recv(); err != nil {
+			break
+		}
+		var r paramserver.Report
+		if err := json.Unmarshal(reply.Row, &r); err != nil {
+			return fmt.Errorf("metrics row: %w", err)
+		}
+		m.s.seconds += float64(r.Timing.Seconds) // the server's is the stretch's
+		r.Timing.Seconds = runs.Float(m.s.seconds)
+		if err := m.s.row(r.Row, r.Timing); err != nil {
+			return err
+		}
+		if time.Since(m.pulled) >= checkpointEvery {
+			if err := m.pull(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	var elsewhere cluster.ErrNotLeader
+	if errors.As(err, &elsewhere) && elsewhere.Addr != "" {
+		m.leader.Learn(elsewhere.Addr)
+	} else {
+		m.leader.Forget(client.Addr())
+	}
+	return err
+}
+
+// pull copies the committed state into the Updater and the run folder.
+func (m *follower) pull(ctx context.Context) error {
+	reply, err := cluster.CallIdempotent(ctx, m.leader, (*cluster.Client).State, &wire.StateRequest{ClusterID: m.cluster, Job: m.s.spec.Name})
+	if err != nil {
+		return fmt.Errorf("committed state: %w", err)
+	}
+	if len(reply.Params) == 0 {
+		return nil // nothing is committed yet
+	}
+	if err := m.u.Restore(reply.Info.Version, reply.Params, reply.Private); err != nil {
+		return err
+	}
+	m.pulled = time.Now()
+	return m.s.checkpoint(m.u, m.u.Params(), reply.Private, int64(reply.Info.Version), m.u.Trajectories(), reply.Info.Generation)
+}

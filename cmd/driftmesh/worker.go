@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/sampler"
+)
+
+type workerFlags struct {
+	nodeFlags
+	slots int
+	nice  int
+}
+
+func newWorkerCmd() *cobra.Command {
+	var f workerFlags
+	cmd := &cobra.Command{
+		Use:   "worker --data DIR --join ADDR",
+		Short: "Run a sampler worker",
+		Long: `Run a sampler worker: one process with one or more slots. It asks a server for
+the cluster's identity, finds the others by gossip, and samples for the jobs that
+the leader assigns to its slots.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := f.onLeash(cmd.Context())
+			defer cancel()
+			return work(ctx, &f, f.logger())
+		},
+	}
+	f.nodeFlags.add(cmd)
+	cmd.Flags().IntVar(&f.slots, "slots", 1, "sampler loops in this process")
+	cmd.Flags().IntVar(&f.nice, "nice", 10, "scheduling priority: servers elect and commit first")
+	return cmd
+}
+
+// work wires a worker: identity → gossip → slots.
+func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) {
+	if f.slots < 1 || f.slots > 1024 {
+		return fielderr.New("--slots", f.slots, "1 to 1024")
+	}
+	if err := setNice(f.nice); err != nil {
+		logger.Warn("priority not set", "nice", f.nice, "error", err)
+	}
+	id, err := cluster.LoadOrCreate(f.data)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, id.Close()) }()
+	if err := needJoin(f.join); err != nil {
+		return err
+	}
+	reply, err := introduce(ctx, f.join, &wire.JoinRequest{ClusterID: id.ClusterID(), NodeID: id.NodeID()})
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // told to end before a server was there
+		}
+		return err
+	}
+	if err := id.SetClusterID(reply.ClusterID); err != nil {
+		return err
+	}
+	logger = logger.With("node", id.NodeID())
+	preset, err := cluster.PresetByName(f.preset)
+	if err != nil {
+		return err
+	}
+	mesh, err := cluster.NewMesh(cluster.MeshConfig{
+		NodeID: id.NodeID(), ClusterID: id.ClusterID(), Role: cluster.RoleWorker,
+		Bind: f.gossip, Slots: f.slots, Preset: preset, Log: logger,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		sctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		err = errors.Join(err, mesh.Leave(sctx), mesh.Close(sctx))
+	}()
+	if err := mesh.Join(ctx, reply.Gossip...); err != nil {
+		return err
+	}
+	logger.Info("working", "gossip", mesh.Addr(), "slots", f.slots, "cluster", id.ClusterID())
+
+	// The servers of the gossip, and those named at start.
+	candidates := func() []string {
+		var out []string
+		for _, m := range mesh.Members() {
+			if m.Role == cluster.RoleServer && m.State == cluster.Alive {
+				out = append(out, m.GRPCAddr)
+			}
+		}
+		return append(out, f.join...)
+	}
+	leader := cluster.NewLeader(id.ClusterID(), candidates, cluster.DialOptions{})
+	defer func() { err = errors.Join(err, leader.Close()) }()
+	var slots sync.WaitGroup
+	for i := range f.slots {
+		w := &sampler.Worker{ClusterID: id.ClusterID(), Node: id.NodeID(), Slot: i, Leader: leader, Logger: logger}
+		slots.Go(func() {
+			if err := w.Run(ctx); err != nil {
+				logger.Error("slot ended", "slot", i, "error", err)
+			}
+		})
+	}
+	slots.Wait()
+	return nil
+}

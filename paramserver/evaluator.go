@@ -1,0 +1,125 @@
+package paramserver
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/driftmesh/driftmesh/internal/clock"
+	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/runs"
+	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/metrics"
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
+	"github.com/driftmesh/driftmesh/policy"
+)
+
+// evaluator measures committed versions on a schedule without stopping the
+// learner: the learner's goroutine hands it a row and the committed bytes, and
+// goes on; a row that falls due while an evaluation runs waits for the next.
+type evaluator struct {
+	spec    *job.Spec
+	updater *Updater
+	rec     *Recorder
+	hub     *hub
+	clock   clock.Clock
+	members func() (servers, workers int)
+	logger  *slog.Logger
+	exact   *metrics.Evaluator // nil where the environment cannot be enumerated
+
+	next    uint64       // version at which the next row is due
+	cut     *runs.Row    // row whose Commit is in flight
+	work    chan evalJob // room for one
+	began   time.Time    // of the stretch
+	updates int
+	trained int
+}
+
+type evalJob struct {
+	row    runs.Row
+	timing runs.Timing
+	params []byte
+}
+
+func newEvaluator(spec *job.Spec, u *Updater, h *hub, c clock.Clock, members func() (int, int), logger *slog.Logger) *evaluator {
+	return &evaluator{
+		spec: spec, updater: u, rec: NewRecorder(spec), hub: h, clock: c, members: members, logger: logger,
+		exact: u.Exact(),
+		next:  u.Version() + uint64(max(1, spec.Eval.Every)), work: make(chan evalJob, 1), began: c.Now(),
+	}
+}
+
+// updated is the learner's OnUpdate.
+func (e *evaluator) updated(u *Update) error {
+	e.rec.Add(u)
+	e.updates++
+	e.trained += len(u.Batch)
+	return nil
+}
+
+// proposed is the learner's OnPropose: it cuts the stretch at this version.
+func (e *evaluator) proposed(c *fsm.Commit) {
+	if e.cut != nil || e.rec.Empty() || c.Version < e.next && !c.Done || len(e.work) > 0 {
+		return
+	}
+	row := e.rec.Row(e.updater)
+	row.Generation = c.Generation
+	for _, m := range c.Marks {
+		row.Stale += m.Stale
+	}
+	e.cut = &row
+}
+
+// committed is the learner's OnCommit.
+func (e *evaluator) committed(c *fsm.Commit, _ time.Duration) {
+	if e.cut == nil || uint64(e.cut.Version) != c.Version {
+		return
+	}
+	now := e.clock.Now()
+	seconds := now.Sub(e.began).Seconds()
+	t := runs.Timing{
+		Version: e.cut.Version, Seconds: runs.Float(seconds),
+		UpdatesPerS: runs.Float(float64(e.updates) / seconds), TrajectoriesPerS: runs.Float(float64(e.trained) / seconds),
+	}
+	t.Servers, t.Workers = e.members()
+	e.work <- evalJob{*e.cut, t, c.Params} // there is room: proposed looked
+	e.cut, e.updates, e.trained, e.began = nil, 0, 0, now
+	e.next = c.Version + uint64(max(1, e.spec.Eval.Every))
+}
+
+// run evaluates until ctx ends, and then what is still waiting.
+func (e *evaluator) run(ctx context.Context) {
+	tape := e.updater.Model.NewTape()
+	for {
+		select {
+		case w := <-e.work:
+			e.evaluate(tape, w)
+		case <-ctx.Done():
+			select {
+			case w := <-e.work:
+				e.evaluate(tape, w)
+			default:
+			}
+			return
+		}
+	}
+}
+
+// evaluate fills in the exact metrics, where the environment allows them.
+func (e *evaluator) evaluate(tape policy.Tape, w evalJob) {
+	began := e.clock.Now()
+	if e.exact != nil {
+		params, err := wire.DecodeFloats(w.params)
+		if err == nil {
+			var rep *metrics.Report
+			if rep, err = e.exact.Model(tape, params[:len(params)-1]); err == nil {
+				AddExact(&w.row, rep)
+			}
+		}
+		if err != nil {
+			e.logger.Error("evaluation failed", "version", w.row.Version, "error", err)
+		}
+	}
+	w.timing.EvalSeconds = runs.Float(e.clock.Now().Sub(began).Seconds())
+	e.hub.publish(Report{w.row, w.timing})
+}

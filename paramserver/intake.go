@@ -1,0 +1,121 @@
+package paramserver
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
+)
+
+// Intake is the live side of Replay: worker streams offer, the learner takes.
+// It is the Feed of a learner in the mesh. One Intake serves one lease; when
+// the lease ends it is closed and streams end with it.
+type Intake struct {
+	batch  int
+	logger *slog.Logger
+
+	mu      sync.Mutex
+	replay  *Replay
+	version uint64        // of the learner
+	changed chan struct{} // closed and renewed at every change
+	closed  bool
+	taken   []wire.Trajectory
+}
+
+// NewIntake wraps a queue; batch is the number of trajectories per update.
+func NewIntake(r *Replay, batch int, version uint64, logger *slog.Logger) *Intake {
+	return &Intake{batch: batch, logger: logger, replay: r, version: version, changed: make(chan struct{})}
+}
+
+func (in *Intake) notify() {
+	close(in.changed)
+	in.changed = make(chan struct{})
+}
+
+// Next implements Feed.
+func (in *Intake) Next(ctx context.Context, version uint64, _ []float32) ([]wire.Trajectory, error) {
+	for {
+		in.mu.Lock()
+		in.version = version
+		before := in.replay.Waiting()
+		in.taken = in.replay.Take(in.batch, version, in.taken)
+		got, changed := in.taken, in.changed
+		if in.replay.Waiting() != before {
+			in.notify() // senders have new credit
+		}
+		in.mu.Unlock()
+		if len(got) > 0 {
+			return got, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// Refuse implements Feed.
+func (in *Intake) Refuse(t *wire.Trajectory, why error) {
+	in.logger.Warn("trajectory refused", "session", t.Session, "seq", t.Seq, "error", why)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.replay.Refuse(t)
+}
+
+// Marks implements Feed.
+func (in *Intake) Marks() []fsm.Mark {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.replay.Marks()
+}
+
+// Open begins or continues a session's stream.
+func (in *Intake) Open(session string, mark uint64) (next uint64, err error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed {
+		return 0, ErrFenced
+	}
+	next = in.replay.Open(session, mark)
+	in.notify() // shares have changed
+	return next, nil
+}
+
+// Offer hands over what a stream received.
+func (in *Intake) Offer(session string, batch []wire.Trajectory) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed {
+		return ErrFenced
+	}
+	err := in.replay.Offer(session, batch, in.version)
+	in.notify()
+	return err
+}
+
+// Credit returns a session's credit and a channel that is closed when it may
+// have changed; open is false once the lease has ended.
+func (in *Intake) Credit(session string) (credit uint64, changed <-chan struct{}, open bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.replay.Credit(session), in.changed, !in.closed
+}
+
+// Leave ends one stream of a session, which gives up its share of the queue.
+func (in *Intake) Leave(session string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.replay.Close(session)
+	in.notify()
+}
+
+// Close ends the lease: Offer and Open answer ErrFenced from now on.
+func (in *Intake) Close() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.closed = true
+	in.notify()
+}

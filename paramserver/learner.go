@@ -1,0 +1,208 @@
+package paramserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/driftmesh/driftmesh/internal/clock"
+	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
+)
+
+// ErrFenced means that the job was granted to somebody else, stopped, or
+// restored: this learner's uncommitted updates are void and it must end.
+var ErrFenced = errors.New("learner is fenced")
+
+// Feed supplies the batches of a learner: a replay queue filled by the mesh,
+// or a sampler in the same process.
+type Feed interface {
+	// Next blocks until the batch of the update from version to version+1 is
+	// there. params are the live parameters, valid until the next call. The
+	// trajectories are valid until the next call.
+	Next(ctx context.Context, version uint64, params []float32) ([]wire.Trajectory, error)
+	// Refuse withdraws a trajectory of the last batch that could not be replayed.
+	Refuse(t *wire.Trajectory, why error)
+	// Marks returns what the next Commit says about the sessions.
+	Marks() []fsm.Mark
+}
+
+// Log takes commits in order. The answer arrives once on the channel; after a
+// leadership change or a timeout the Log finds out what became of the very
+// same bytes before it answers, so an answer is always definite.
+type Log interface {
+	Commit(ctx context.Context, c *fsm.Commit) (<-chan Answer, error)
+}
+
+// Answer is what became of a Commit.
+type Answer struct {
+	Result fsm.Result
+	Err    error // the log is gone (shutdown, context ended)
+}
+
+// Lease is the fenced right to write a job: the epoch of the Grant.
+type Lease struct {
+	Job        string
+	Generation uint64
+	Epoch      uint64
+}
+
+// Learner applies f-TB updates and commits windows of them.
+type Learner struct {
+	Lease   Lease
+	Updater *Updater
+	Feed    Feed
+	Log     Log
+	Clock   clock.Clock
+	Logger  *slog.Logger
+
+	Updates   int64         // budget: the job is done at this version
+	MinWindow time.Duration // shortest time between commits
+	// OnUpdate, when set, sees every update before the next one begins.
+	OnUpdate func(*Update) error
+	// OnPropose and OnCommit, when set, see every Commit as it is proposed and
+	// once it is applied.
+	OnPropose func(*fsm.Commit)
+	OnCommit  func(c *fsm.Commit, took time.Duration)
+
+	window   *Window
+	inFlight []proposal
+	base     uint64 // version of the last proposed Commit
+}
+
+type proposal struct {
+	answer <-chan Answer
+	commit *fsm.Commit
+	sent   time.Time
+}
+
+// Run trains until the budget is reached (nil), the lease is lost (ErrFenced),
+// or ctx ends. When ctx ends, what is complete is committed before Run returns
+// ctx's error, so that nothing trained is thrown away.
+//
+//	take a batch → weights from losses → gradient → S_v+1 → window full? commit
+func (l *Learner) Run(ctx context.Context) error {
+	l.window = NewWindow(l.MinWindow, l.Clock.Now())
+	l.base = l.Updater.Version()
+	if l.base == 0 {
+		if err := l.propose(ctx, false); err != nil { // version 0: workers need something to sample with
+			return err
+		}
+	}
+	for l.Updater.Version() < uint64(l.Updates) {
+		if err := l.collect(ctx, l.window.MustWait(l.Clock.Now())); err != nil {
+			return err
+		}
+		batch, err := l.Feed.Next(ctx, l.Updater.Version(), l.Updater.Params())
+		if err != nil {
+			if ctx.Err() != nil {
+				last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastCommit)
+				defer cancel()
+				return l.finish(last, false, ctx.Err())
+			}
+			return fmt.Errorf("feed: %w", err)
+		}
+		update, err := l.Updater.Step(batch, l.Feed.Refuse)
+		if err != nil {
+			return err
+		}
+		l.window.Stepped()
+		if l.OnUpdate != nil {
+			if err := l.OnUpdate(update); err != nil {
+				return err
+			}
+		}
+		if l.window.Due(l.Clock.Now()) && l.Updater.Version() < uint64(l.Updates) {
+			if err := l.propose(ctx, false); err != nil {
+				return err
+			}
+		}
+	}
+	return l.finish(ctx, true, nil)
+}
+
+// propose sends the state since base as one Commit.
+func (l *Learner) propose(ctx context.Context, done bool) error {
+	params, private, err := l.Updater.Marshal()
+	if err != nil {
+		return err
+	}
+	now := l.Clock.Now()
+	c := &fsm.Commit{
+		Job: l.Lease.Job, Generation: l.Lease.Generation, Epoch: l.Lease.Epoch,
+		Base: l.base, Version: l.Updater.Version(),
+		Params: params, Private: private,
+		Marks: l.Feed.Marks(), Best: l.Updater.TakeBest(),
+		Done: done, Stamp: now.UnixNano(),
+	}
+	if l.OnPropose != nil {
+		l.OnPropose(c)
+	}
+	answer, err := l.Log.Commit(ctx, c)
+	if err != nil {
+		return fmt.Errorf("commit of version %d: %w", c.Version, err)
+	}
+	l.inFlight = append(l.inFlight, proposal{answer, c, now})
+	l.base = c.Version
+	l.window.Committed(now)
+	return nil
+}
+
+// collect takes the answers that are there; with wait it blocks for the oldest.
+func (l *Learner) collect(ctx context.Context, wait bool) error {
+	for len(l.inFlight) > 0 {
+		p := l.inFlight[0]
+		var a Answer
+		if wait {
+			select {
+			case a = <-p.answer:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			wait = false
+		} else {
+			select {
+			case a = <-p.answer:
+			default:
+				return nil
+			}
+		}
+		l.inFlight = l.inFlight[1:]
+		took := l.Clock.Now().Sub(p.sent)
+		l.window.Answered(took)
+		switch {
+		case a.Err != nil:
+			return fmt.Errorf("commit of version %d: %w", p.commit.Version, a.Err)
+		case a.Result.Outcome == fsm.Applied, a.Result.Outcome == fsm.AlreadyApplied:
+			if l.OnCommit != nil {
+				l.OnCommit(p.commit, took)
+			}
+		case a.Result.Outcome == fsm.Rejected:
+			return fmt.Errorf("commit of version %d rejected: %s", p.commit.Version, a.Result.Reason)
+		default:
+			l.Logger.Info("lease lost", "job", l.Lease.Job, "epoch", l.Lease.Epoch, "version", p.commit.Version, "outcome", a.Result.Outcome)
+			return fmt.Errorf("%w: commit of version %d answered %s", ErrFenced, p.commit.Version, a.Result.Outcome)
+		}
+	}
+	return nil
+}
+
+// lastCommit is how long a learner that was told to end waits for its last answers.
+const lastCommit = 5 * time.Second
+
+// finish commits the open window, waits for every answer and returns cause.
+func (l *Learner) finish(ctx context.Context, done bool, cause error) error {
+	if done || l.window.Open() {
+		if err := l.propose(ctx, done); err != nil {
+			return errors.Join(cause, err)
+		}
+	}
+	for len(l.inFlight) > 0 {
+		if err := l.collect(ctx, true); err != nil {
+			return errors.Join(cause, err)
+		}
+	}
+	return cause
+}

@@ -1,0 +1,212 @@
+package paramserver
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
+)
+
+// ErrGap means that a session's stream skipped a trajectory; the stream is
+// closed, and the worker resumes at the learner's next.
+var ErrGap = errors.New("gap in the trajectory stream")
+
+// Replay is the learner's half of "trajectories count once": admission and a
+// FIFO of trajectories that wait to be trained on, as a pure machine. Each
+// trajectory of a session gets exactly one disposition, in order: admitted
+// (trained on), stale, or refused. Marks collects them for the next Commit, so
+// a mark never covers a trajectory whose update is not in the same state.
+//
+// Invariants, per session: settled < next; settled+1..next-1 are in the queue;
+// credit never goes back.
+type Replay struct {
+	capacity int // trajectories waiting, over all sessions
+	rollout  int // the smallest credit that lets a worker send one batch
+	maxLag   int64
+	drop     bool // on_stale: drop
+
+	queue    []wire.Trajectory
+	head     int
+	sessions map[string]*stream
+	order    []string // sessions in order of opening, for deterministic marks
+
+	Duplicates uint64 // trajectories received again and dropped
+}
+
+type stream struct {
+	next    uint64 // next sequence number wanted
+	settled uint64 // last one with a disposition
+	credit  uint64 // highest one the worker may send
+	pending fsm.Mark
+	streams int // connections that carry it now
+}
+
+// NewReplay makes an empty queue for capacity trajectories.
+func NewReplay(capacity, rollout int, maxLag int64, dropStale bool) *Replay {
+	return &Replay{capacity: capacity, rollout: rollout, maxLag: maxLag, drop: dropStale && maxLag > 0, sessions: map[string]*stream{}}
+}
+
+// Open begins, or continues, the stream of a session whose committed mark is
+// mark; it returns the next sequence number wanted.
+func (r *Replay) Open(session string, mark uint64) uint64 {
+	s := r.sessions[session]
+	if s == nil {
+		s = &stream{next: mark + 1, settled: mark, pending: fsm.Mark{Session: session}}
+		r.sessions[session] = s
+		r.order = append(r.order, session)
+		slices.Sort(r.order)
+	}
+	s.streams++
+	return s.next
+}
+
+// Offer takes consecutive trajectories of one session. What the learner has is
+// dropped as a duplicate; a gap is ErrGap and nothing is taken. version is the
+// learner's own: nothing can have been sampled from a later one.
+func (r *Replay) Offer(session string, batch []wire.Trajectory, version uint64) error {
+	s := r.sessions[session]
+	if s == nil {
+		return fmt.Errorf("session %s: %w", session, cluster.ErrSession)
+	}
+	for i := range batch {
+		t := &batch[i]
+		switch {
+		case t.Seq < s.next:
+			r.Duplicates++
+			continue
+		case t.Seq > s.next:
+			return fmt.Errorf("session %s: trajectory %d after %d: %w", session, t.Seq, s.next-1, ErrGap)
+		}
+		s.next++
+		t.Session = session
+		if t.Version > version || math.IsNaN(t.LogReward) || math.IsInf(t.LogReward, 0) || math.IsInf(t.LogBehaviour, 1) {
+			t.Actions = nil // refused when its turn comes
+		}
+		r.queue = append(r.queue, *t)
+	}
+	return nil
+}
+
+// Take removes and returns the n oldest trajectories that may be trained on at
+// version, or none while there are fewer. Stale and refused ones before them
+// get their dispositions on the way.
+func (r *Replay) Take(n int, version uint64, dst []wire.Trajectory) []wire.Trajectory {
+	fresh := 0
+	for i := r.head; i < len(r.queue) && fresh < n; i++ {
+		if r.usable(&r.queue[i], version) {
+			fresh++
+		}
+	}
+	if fresh < n {
+		// Settle what can never be used, so that its senders get new credit.
+		for r.head < len(r.queue) && !r.usable(&r.queue[r.head], version) {
+			r.settle(&r.queue[r.head])
+		}
+		r.compact()
+		return dst[:0]
+	}
+	dst = dst[:0]
+	for len(dst) < n {
+		t := &r.queue[r.head]
+		if r.usable(t, version) {
+			s := r.sessions[t.Session]
+			s.settled = t.Seq
+			s.pending.Seq = t.Seq
+			s.pending.Admitted++
+			dst = append(dst, *t)
+			*t = wire.Trajectory{}
+			r.head++
+			continue
+		}
+		r.settle(t)
+	}
+	r.compact()
+	return dst
+}
+
+// Refuse changes the disposition of a trajectory that Take just returned:
+// replaying its actions failed.
+func (r *Replay) Refuse(t *wire.Trajectory) {
+	s := r.sessions[t.Session]
+	s.pending.Admitted--
+	s.pending.Refused++
+}
+
+func (r *Replay) usable(t *wire.Trajectory, version uint64) bool {
+	return t.Actions != nil && !(r.drop && int64(version-t.Version) > r.maxLag)
+}
+
+func (r *Replay) settle(t *wire.Trajectory) {
+	s := r.sessions[t.Session]
+	s.settled = t.Seq
+	s.pending.Seq = t.Seq
+	if t.Actions == nil {
+		s.pending.Refused++
+	} else {
+		s.pending.Stale++
+	}
+	*t = wire.Trajectory{}
+	r.head++
+}
+
+func (r *Replay) compact() {
+	if r.head == len(r.queue) {
+		r.queue, r.head = r.queue[:0], 0
+	} else if r.head > 1024 && r.head > len(r.queue)/2 {
+		n := copy(r.queue, r.queue[r.head:])
+		clear(r.queue[n:])
+		r.queue, r.head = r.queue[:n], 0
+	}
+}
+
+// Marks returns the progress of every session since the last call, ordered by
+// session, for the next Commit.
+func (r *Replay) Marks() []fsm.Mark {
+	var out []fsm.Mark
+	for _, id := range r.order {
+		s := r.sessions[id]
+		if s.pending.Seq == 0 {
+			continue
+		}
+		out = append(out, s.pending)
+		s.pending = fsm.Mark{Session: id}
+	}
+	return out
+}
+
+// Credit is the highest sequence number that the session may send now: its
+// fair share of the queue beyond what the learner has settled.
+func (r *Replay) Credit(session string) uint64 {
+	s := r.sessions[session]
+	if s == nil {
+		return 0
+	}
+	share := max(r.rollout, r.capacity/r.active())
+	s.credit = max(s.credit, s.settled+uint64(share))
+	return s.credit
+}
+
+// Waiting is the number of trajectories in the queue.
+func (r *Replay) Waiting() int { return len(r.queue) - r.head }
+
+// Close ends one stream of a session, and with the last one the session's
+// claim to a share of the queue; what it delivered is settled in its turn.
+func (r *Replay) Close(session string) {
+	if s := r.sessions[session]; s != nil {
+		s.streams--
+	}
+}
+
+func (r *Replay) active() int {
+	n := 0
+	for _, s := range r.sessions {
+		if s.streams > 0 {
+			n++
+		}
+	}
+	return max(1, n)
+}

@@ -1,0 +1,379 @@
+package paramserver
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/grpc"
+
+	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
+	"github.com/driftmesh/driftmesh/paramserver/replica"
+)
+
+var _ cluster.MeshServer = (*Server)(nil)
+
+// apply proposes a command and turns a refusal into an error.
+func (s *Server) apply(ctx context.Context, cmd any) (fsm.Result, error) {
+	res, err := s.Replica.Apply(ctx, cmd)
+	switch {
+	case errors.Is(err, replica.ErrNotLeader):
+		return res, s.notLeader()
+	case errors.Is(err, replica.ErrUnknown):
+		return res, fmt.Errorf("%w: %w", cluster.ErrOutcomeUnknown, err)
+	case err != nil:
+		return res, fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
+	case res.Outcome == fsm.Rejected:
+		return res, fmt.Errorf("%w: %s", cluster.ErrConflict, res.Reason)
+	case res.Outcome == fsm.Fenced || res.Outcome == fsm.WrongBase:
+		return res, fmt.Errorf("%w: %s", cluster.ErrFenced, res.Outcome)
+	}
+	return res, nil
+}
+
+// Submit creates a job. The job's ID is the spec's name.
+func (s *Server) Submit(ctx context.Context, req *wire.SubmitRequest) (*wire.SubmitReply, error) {
+	spec, err := job.FromJSON(req.Spec)
+	if err == nil {
+		err = spec.Validate()
+	}
+	if err == nil {
+		_, err = NewUpdater(spec)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", cluster.ErrInvalid, err)
+	}
+	res, err := s.apply(ctx, &fsm.CreateJob{Job: spec.Name, Spec: req.Spec, Updates: spec.Train.Updates, Stamp: s.Clock.Now().UnixNano()})
+	if err != nil {
+		return nil, err
+	}
+	return &wire.SubmitReply{Job: spec.Name, Existed: res.Outcome == fsm.AlreadyApplied}, nil
+}
+
+// Control stops, pauses or resumes a job. Stopping lets the learner commit
+// what it has before it is fenced.
+func (s *Server) Control(ctx context.Context, req *wire.ControlRequest) (*wire.ControlReply, error) {
+	to, ok := map[string]fsm.Status{wire.VerbStop: fsm.Stopped, wire.VerbPause: fsm.Paused, wire.VerbResume: fsm.Running}[req.Verb]
+	if !ok {
+		return nil, fmt.Errorf("%w: verb %q; want stop, pause or resume", cluster.ErrInvalid, req.Verb)
+	}
+	if s.job(req.Job) == nil {
+		return nil, fmt.Errorf("job %q: %w", req.Job, cluster.ErrNotFound)
+	}
+	if !s.Replica.IsLeader() {
+		return nil, s.notLeader()
+	}
+	if to != fsm.Running {
+		s.drain(ctx, req.Job)
+	}
+	_, err := s.apply(ctx, &fsm.SetStatus{Job: req.Job, Status: to, Reason: "on request", Fence: to != fsm.Running, Stamp: s.Clock.Now().UnixNano()})
+	return &wire.ControlReply{}, err
+}
+
+// drain ends the local learner of a job, so that its open window is committed.
+func (s *Server) drain(ctx context.Context, jobID string) {
+	s.mu.Lock()
+	r := s.learners[jobID]
+	s.mu.Unlock()
+	if r == nil {
+		return
+	}
+	r.cancel()
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+	}
+}
+
+// Status answers from this node's own state; any node may be asked.
+func (s *Server) Status(_ context.Context, req *wire.StatusRequest) (*wire.StatusReply, error) {
+	out := &wire.StatusReply{ClusterID: s.Mesh.ClusterID(), Node: s.Node, Term: s.Replica.Term()}
+	leader, _ := s.Replica.Leader()
+	for _, m := range s.Mesh.Members() {
+		info := m.Info()
+		if m.Role == cluster.RoleServer {
+			out.Servers = append(out.Servers, info)
+		} else {
+			out.Workers = append(out.Workers, info)
+		}
+		if m.ID == leader {
+			out.Leader = m.GRPCAddr
+		}
+	}
+	byID := func(a, b wire.MemberInfo) int { return strings.Compare(a.ID, b.ID) }
+	slices.SortFunc(out.Servers, byID)
+	slices.SortFunc(out.Workers, byID)
+	s.Replica.Read(func(st *fsm.State) {
+		chain := st.Chain()
+		out.Applied, out.Chain = st.Index(), chain[:]
+		for _, j := range st.Jobs() {
+			if req.Job == "" || req.Job == j.ID {
+				out.Jobs = append(out.Jobs, info(j))
+			}
+		}
+	})
+	return out, nil
+}
+
+func info(j *fsm.Job) wire.JobInfo {
+	return wire.JobInfo{
+		ID: j.ID, Status: string(j.Status), Reason: j.Reason, Generation: j.Generation,
+		Epoch: j.Epoch, Learner: j.Learner, LearnerAddr: j.LearnerAddr, Version: j.Version,
+		Updates: j.Updates, Trajectories: j.Trajectories(),
+		StateHash: j.StateHash[:], Sessions: j.Sessions, Spec: j.Spec,
+	}
+}
+
+// OpenSession opens a worker session through the log.
+func (s *Server) OpenSession(ctx context.Context, req *wire.OpenSessionRequest) (*wire.OpenSessionReply, error) {
+	res, err := s.apply(ctx, &fsm.OpenSession{Job: req.Job, Session: req.Token, Worker: req.Worker, Slot: req.Slot, Stamp: s.Clock.Now().UnixNano()})
+	if err != nil {
+		return nil, err
+	}
+	return &wire.OpenSessionReply{Session: req.Token, Mark: res.Mark}, nil
+}
+
+// State returns a job's whole committed state.
+func (s *Server) State(_ context.Context, req *wire.StateRequest) (*wire.StateReply, error) {
+	j := s.job(req.Job)
+	if j == nil {
+		return nil, fmt.Errorf("job %q: %w", req.Job, cluster.ErrNotFound)
+	}
+	return &wire.StateReply{Info: info(j), Params: j.Params, Private: j.Private}, nil
+}
+
+// Join adds a server to the cluster: as a non-voter first, as a voter once it
+// has caught up. Only the leader answers; the call is idempotent.
+func (s *Server) Join(ctx context.Context, req *wire.JoinRequest) (*wire.JoinReply, error) {
+	if req.RaftAddr == "" {
+		return s.welcome(), nil // a worker: it only asks where the cluster gossips
+	}
+	if !s.Replica.IsLeader() {
+		return nil, s.notLeader()
+	}
+	if err := s.Replica.AddVoter(ctx, req.NodeID, req.RaftAddr); err != nil {
+		if errors.Is(err, replica.ErrNotLeader) {
+			return nil, s.notLeader()
+		}
+		return nil, fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
+	}
+	return s.welcome(), nil
+}
+
+// welcome tells a node which cluster this is and where it gossips.
+func (s *Server) welcome() *wire.JoinReply {
+	out := &wire.JoinReply{ClusterID: s.Mesh.ClusterID()}
+	for _, m := range s.Mesh.Members() {
+		if m.State == cluster.Alive && m.Role == cluster.RoleServer {
+			out.Gossip = append(out.Gossip, m.GossipAddr)
+		}
+	}
+	return out
+}
+
+// Assign streams what a slot should sample for, while this node leads: slots
+// are dealt to the running jobs in turn (soft state).
+func (s *Server) Assign(req *wire.AssignRequest, stream grpc.ServerStreamingServer[wire.Assignment]) error {
+	var last *wire.Assignment
+	for {
+		changed := s.Replica.Changed()
+		if !s.Replica.IsLeader() {
+			return s.notLeader()
+		}
+		next := s.assignment(req)
+		if last == nil || last.Job != next.Job || last.LearnerAddr != next.LearnerAddr {
+			if err := stream.Send(next); err != nil {
+				return err
+			}
+			last = next
+		}
+		select {
+		case <-changed:
+		case <-stream.Context().Done():
+			return nil
+		}
+	}
+}
+
+func (s *Server) assignment(req *wire.AssignRequest) *wire.Assignment {
+	var open []*fsm.Job
+	for _, j := range s.jobs() {
+		if j.Status == fsm.Running && j.LearnerAddr != "" && j.HasState {
+			open = append(open, j)
+		}
+	}
+	if len(open) == 0 {
+		return &wire.Assignment{}
+	}
+	h := sha256.Sum256([]byte(req.Worker))
+	j := open[(int(h[0])+req.Slot)%len(open)]
+	return &wire.Assignment{Job: j.ID, Spec: j.Spec, LearnerAddr: j.LearnerAddr}
+}
+
+// Subscribe streams every published snapshot after the subscriber's position,
+// newest only: a subscriber that is slow skips versions, and never goes back.
+func (s *Server) Subscribe(req *wire.SubscribeRequest, stream grpc.ServerStreamingServer[wire.Snapshot]) error {
+	after, first := req.After, req.Any
+	for {
+		changed := s.Replica.Changed()
+		j := s.job(req.Job)
+		if j == nil {
+			return fmt.Errorf("job %q: %w", req.Job, cluster.ErrNotFound)
+		}
+		pos := wire.Position{Generation: j.Generation, Version: j.Version}
+		over := j.Status == fsm.Finished || j.Status == fsm.Stopped || j.Status == fsm.Failed
+		if j.HasState && (first || after.Before(pos)) || over {
+			snap := &wire.Snapshot{Job: j.ID, Position: pos, Epoch: j.Epoch, Stamp: j.Committed, Hash: j.ParamsHash[:], Params: j.Params, Final: over}
+			if err := stream.Send(snap); err != nil {
+				return err
+			}
+			after, first = pos, false
+			if over {
+				return nil
+			}
+		}
+		select {
+		case <-changed:
+		case <-stream.Context().Done():
+			return nil
+		}
+	}
+}
+
+// Watch streams the metric reports of a job after a version. The learner's
+// node has them; others say who that is.
+func (s *Server) Watch(req *wire.WatchRequest, stream grpc.ServerStreamingServer[wire.WatchReply]) error {
+	after := int64(req.After)
+	for {
+		changed := s.Replica.Changed()
+		j := s.job(req.Job)
+		if j == nil {
+			return fmt.Errorf("job %q: %w", req.Job, cluster.ErrNotFound)
+		}
+		s.mu.Lock()
+		h := s.hubs[req.Job]
+		s.mu.Unlock()
+		var more <-chan struct{}
+		if h != nil {
+			var reports []Report
+			reports, more = h.after(after)
+			for _, r := range reports {
+				row, err := json.Marshal(r)
+				if err != nil {
+					return fmt.Errorf("metrics row: %w", err)
+				}
+				if err := stream.Send(&wire.WatchReply{Row: row}); err != nil {
+					return err
+				}
+				after = r.Row.Version
+			}
+		}
+		if j.Learner != "" && j.Learner != s.Node {
+			return cluster.ErrNotLeader{Addr: j.LearnerAddr}
+		}
+		if j.Status != fsm.Running && j.Status != fsm.Paused && more != nil {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-more:
+		case <-stream.Context().Done():
+			return nil
+		}
+	}
+}
+
+// Deliver is the trajectory stream of one session: batches up; marks and
+// credits down. Marks are committed ones, read from this replica.
+func (s *Server) Deliver(stream grpc.BidiStreamingServer[wire.Uplink, wire.Downlink]) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	hello := first.Hello
+	if hello == nil {
+		return fmt.Errorf("%w: the first message of a trajectory stream is a Hello", cluster.ErrInvalid)
+	}
+	mark, ok := s.mark(hello)
+	if !ok {
+		return fmt.Errorf("session %s of job %q: %w", hello.Session, hello.Job, cluster.ErrSession)
+	}
+	s.mu.Lock()
+	r := s.learners[hello.Job]
+	s.mu.Unlock()
+	if r == nil {
+		return fmt.Errorf("%w: no learner of job %q here", cluster.ErrUnavailable, hello.Job)
+	}
+	next, err := r.intake.Open(hello.Session, mark)
+	if err != nil {
+		return fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
+	}
+	defer r.intake.Leave(hello.Session)
+	received := make(chan error, 1)
+	go func() { received <- receive(stream, r.intake, hello.Session) }() // ends with the stream's context
+
+	down := wire.Downlink{Resume: next}
+	for {
+		applied := s.Replica.Changed()
+		credit, changed, open := r.intake.Credit(hello.Session)
+		if !open {
+			return fmt.Errorf("%w: the learner's lease has ended", cluster.ErrUnavailable)
+		}
+		mark, ok := s.mark(hello)
+		if !ok {
+			return fmt.Errorf("session %s of job %q: %w", hello.Session, hello.Job, cluster.ErrSession)
+		}
+		if down.Resume > 0 || mark != down.Mark || credit != down.Credit {
+			down.Mark, down.Credit = mark, credit
+			if err := stream.Send(&down); err != nil {
+				return err
+			}
+			down.Resume = 0
+		}
+		select {
+		case err := <-received:
+			return err
+		case <-applied:
+		case <-changed:
+		case <-stream.Context().Done():
+			return nil
+		}
+	}
+}
+
+func (s *Server) mark(h *wire.Hello) (mark uint64, ok bool) {
+	s.Replica.Read(func(st *fsm.State) {
+		var sess fsm.Session
+		if sess, ok = st.Session(h.Job, h.Session); ok {
+			mark, ok = sess.Mark, !sess.Expired
+		}
+	})
+	return mark, ok
+}
+
+func receive(stream grpc.BidiStreamingServer[wire.Uplink, wire.Downlink], in *Intake, session string) error {
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return nil // the worker has gone; it resumes on a new stream
+		}
+		batch, err := wire.DecodeBatch(m.Batch)
+		if err != nil {
+			return err
+		}
+		trajectories, err := batch.Trajectories(session)
+		if err != nil {
+			return err
+		}
+		if err := in.Offer(session, trajectories); err != nil {
+			return err
+		}
+	}
+}

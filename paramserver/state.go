@@ -1,0 +1,105 @@
+package paramserver
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/metrics"
+	"github.com/driftmesh/driftmesh/paramserver/optim"
+)
+
+// ErrState says that committed or checkpointed learner state does not fit the job.
+var ErrState = errors.New("state does not fit this job")
+
+// privateFormat is bumped when the meaning of private changes.
+const privateFormat = 1
+
+// private is the learner state that is replicated but not published: with the
+// parameters it lets a successor go on exactly where the last Commit ended.
+type private struct {
+	Format       int       `msgpack:"f"`
+	Trajectories uint64    `msgpack:"t"`
+	OptimSteps   uint64    `msgpack:"s"`
+	First        []byte    `msgpack:"m"` // first moments, little-endian float32
+	Second       []byte    `msgpack:"v"` // second moments; empty for SGD
+	Normaliser   []float64 `msgpack:"n"` // running normaliser, per group
+	Modes        []byte    `msgpack:"o"` // bitset of modes found
+}
+
+// Marshal returns the published and the private part of the present state.
+func (u *Updater) Marshal() (params, priv []byte, err error) {
+	if !finite(u.params) {
+		return nil, nil, fmt.Errorf("version %d: parameters are not finite", u.version)
+	}
+	opt := u.opt.State()
+	p := private{
+		Format: privateFormat, Trajectories: u.trajectories,
+		OptimSteps: opt.Step, First: wire.EncodeFloats(nil, opt.M), Second: wire.EncodeFloats(nil, opt.V),
+		Normaliser: u.loss.State(),
+	}
+	if u.modes != nil {
+		if p.Modes, err = u.modes.MarshalBinary(); err != nil {
+			return nil, nil, fmt.Errorf("modes: %w", err)
+		}
+	}
+	priv, err = msgpack.Marshal(&p)
+	if err != nil {
+		return nil, nil, fmt.Errorf("learner state: %w", err)
+	}
+	return wire.EncodeFloats(nil, u.params), priv, nil
+}
+
+// Restore makes the Updater continue from a committed state.
+func (u *Updater) Restore(version uint64, params, priv []byte) error {
+	values, err := wire.DecodeFloats(params)
+	if err != nil {
+		return fmt.Errorf("%w: %v", ErrState, err)
+	}
+	return u.RestoreFloats(version, values, priv)
+}
+
+// RestoreFloats is Restore for parameters that are decoded already.
+func (u *Updater) RestoreFloats(version uint64, values []float32, priv []byte) (err error) {
+	if len(values) != len(u.params) {
+		return fmt.Errorf("%w: %d parameters, this job's layout has %d", ErrState, len(values), len(u.params))
+	}
+	var p private
+	if err := msgpack.Unmarshal(priv, &p); err != nil {
+		return fmt.Errorf("%w: private part: %v", ErrState, err)
+	}
+	if p.Format != privateFormat {
+		return fmt.Errorf("%w: learner state format %d, this build writes %d", ErrState, p.Format, privateFormat)
+	}
+	opt := optim.State{Step: p.OptimSteps}
+	if opt.M, err = wire.DecodeFloats(p.First); err != nil {
+		return fmt.Errorf("%w: %v", ErrState, err)
+	}
+	if opt.V, err = wire.DecodeFloats(p.Second); err != nil {
+		return fmt.Errorf("%w: %v", ErrState, err)
+	}
+	if !finite(values) {
+		return fmt.Errorf("%w: it holds NaN or infinity", ErrState)
+	}
+	if err := u.opt.Restore(opt); err != nil {
+		return fmt.Errorf("%w: %v", ErrState, err)
+	}
+	if err := u.loss.Restore(p.Normaliser); err != nil {
+		return fmt.Errorf("%w: %v", ErrState, err)
+	}
+	if u.modes != nil {
+		modes := metrics.NewModes(0)
+		if err := modes.UnmarshalBinary(p.Modes); err != nil {
+			return fmt.Errorf("%w: %v", ErrState, err)
+		}
+		if modes.Len() != u.modes.Len() {
+			return fmt.Errorf("%w: %d modes, this environment has %d", ErrState, modes.Len(), u.modes.Len())
+		}
+		u.modes = modes
+	}
+	copy(u.params, values)
+	u.version, u.trajectories = version, p.Trajectories
+	return nil
+}

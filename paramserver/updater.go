@@ -1,0 +1,292 @@
+package paramserver
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/envs/registry"
+	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/losses"
+	"github.com/driftmesh/driftmesh/metrics"
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
+	"github.com/driftmesh/driftmesh/paramserver/optim"
+	"github.com/driftmesh/driftmesh/policy"
+)
+
+// Updater is the learner's arithmetic: it turns a batch of trajectories and the
+// state S_v into S_v+1. It is pure: no goroutine, clock or socket, and equal
+// batches give equal bits.
+type Updater struct {
+	Spec  *job.Spec
+	Env   envs.Env
+	Model policy.Model
+	// Warnings are about settings that are legal but known to mislead.
+	Warnings []string
+
+	layout policy.Layout // the model's, and log_z
+	tape   policy.Tape
+	asm    *policy.Assembler
+	loss   *losses.TB
+	opt    *optim.Optimiser
+
+	params       []float32
+	grad         []float32
+	version      uint64
+	trajectories uint64
+	moded        envs.Moded     // nil when the environment has no modes
+	modes        *metrics.Modes // found by training trajectories; nil with moded
+	best         *bestKeeper
+
+	batch   policy.Batch
+	actions [][]int32
+	scores  policy.Scores
+	weights policy.Weights
+	in      losses.Input
+	out     losses.Output
+	update  Update
+}
+
+// Update tells what one optimiser step did. It is valid until the next step.
+type Update struct {
+	Version      uint64 // after the step
+	Trajectories uint64 // trained on since the job began
+	Batch        []wire.Trajectory
+	Refused      int
+	GradNorm     float64 // before clipping
+	LogZ         float64 // learned scalar after the step
+	In           *losses.Input
+	Loss         *losses.Output
+	LearningRate float64
+	LogZRate     float64
+}
+
+// LogZName is the name of the learned log Z in the parameter layout.
+const LogZName = "log_z"
+
+// NewUpdater builds everything a spec names, at version 0. Faults of the spec
+// come back as fielderr.Errors with their paths.
+func NewUpdater(spec *job.Spec) (*Updater, error) {
+	env, envErr := registry.New(spec.Env.Name, spec.Env.Params)
+	loss, warnings, lossErr := losses.FromSpec(spec.Loss, spec.Policy.Backward, spec.Train.Batch)
+	if err := errors.Join(fielderr.Prefix("env", envErr), fielderr.Prefix("loss", lossErr)); err != nil {
+		return nil, err
+	}
+	model, err := policy.FromSpec(spec.Policy, env.Spec())
+	if err != nil {
+		return nil, fielderr.Prefix("policy", err)
+	}
+	u := &Updater{
+		Spec: spec, Env: env, Model: model, Warnings: warnings,
+		layout: model.Layout().Append(LogZName, "log_z", 1),
+		tape:   model.NewTape(),
+		asm:    policy.NewAssembler(env),
+		loss:   loss,
+	}
+	u.opt, err = optim.New(optim.FromSpec(spec.Optimiser), u.layout)
+	if err != nil {
+		return nil, fielderr.Prefix("optimiser", err)
+	}
+	u.params = make([]float32, u.layout.Size())
+	u.grad = make([]float32, u.layout.Size())
+	model.Init(u.params[:model.Layout().Size()], spec.Seed)
+	u.params[len(u.params)-1] = float32(spec.Loss.LogZInit)
+	if m, ok := env.(envs.Moded); ok && m.NumModes() > 0 {
+		u.moded, u.modes = m, metrics.NewModes(m.NumModes())
+	}
+	u.best = newBestKeeper(maxBest)
+	return u, nil
+}
+
+// Version is the number of optimiser steps taken.
+func (u *Updater) Version() uint64 { return u.version }
+
+// Params is the live vector: the model's parameters, then log Z. It changes in
+// place at every Step.
+func (u *Updater) Params() []float32 { return u.params }
+
+// Layout names the tensors of Params.
+func (u *Updater) Layout() policy.Layout { return u.layout }
+
+// LogZ is the learned log-partition.
+func (u *Updater) LogZ() float64 { return float64(u.params[len(u.params)-1]) }
+
+// Trajectories is the number trained on since the job began.
+func (u *Updater) Trajectories() uint64 { return u.trajectories }
+
+// ModesFound returns how many modes training trajectories have hit, and how
+// many there are (0 where the environment names none).
+func (u *Updater) ModesFound() (found, total int) {
+	if u.modes == nil {
+		return 0, 0
+	}
+	return u.modes.Found(), u.modes.Len()
+}
+
+// Step applies one f-TB update. A trajectory whose actions cannot be replayed
+// is withdrawn through refuse and the step goes on without it. Non-finite
+// scores or gradients are an error, and the state is as it was.
+func (u *Updater) Step(batch []wire.Trajectory, refuse func(*wire.Trajectory, error)) (*Update, error) {
+	refused := 0
+	for {
+		u.actions = u.actions[:0]
+		for i := range batch {
+			u.actions = append(u.actions, batch[i].Actions)
+		}
+		err := u.asm.Assemble(u.actions, &u.batch)
+		var bad *policy.TrajectoryError
+		if errors.As(err, &bad) && len(batch) > 1 {
+			refuse(&batch[bad.Trajectory], err)
+			refused++
+			batch = append(batch[:bad.Trajectory], batch[bad.Trajectory+1:]...)
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("update %d: %w", u.version+1, err)
+		}
+		break
+	}
+	if err := u.tape.Score(u.params[:len(u.params)-1], &u.batch, &u.scores); err != nil {
+		return nil, fmt.Errorf("update %d: %w", u.version+1, err)
+	}
+	u.residuals(batch)
+	step := int64(u.version)
+	if err := u.loss.Evaluate(step, &u.in, &u.out); err != nil {
+		return nil, fmt.Errorf("update %d: %w", u.version+1, err)
+	}
+	clear(u.grad)
+	if err := u.tape.Backprop(u.spread(), u.grad[:len(u.grad)-1]); err != nil {
+		return nil, fmt.Errorf("update %d: %w", u.version+1, err)
+	}
+	u.grad[len(u.grad)-1] = float32(u.out.GradLogZ)
+	rates := u.rates(step)
+	norm, err := u.opt.Step(u.params, u.grad, rates)
+	if err != nil {
+		return nil, fmt.Errorf("update %d: %w", u.version+1, err)
+	}
+	u.version++
+	u.trajectories += uint64(len(batch))
+	u.observe(batch)
+	u.update = Update{
+		Version: u.version, Trajectories: u.trajectories, Batch: batch, Refused: refused,
+		GradNorm: norm, LogZ: u.LogZ(), In: &u.in, Loss: &u.out,
+		LearningRate: rates.Forward, LogZRate: rates.LogZ,
+	}
+	return &u.update, nil
+}
+
+// residuals sums the transitions of each trajectory into the loss's input.
+func (u *Updater) residuals(batch []wire.Trajectory) {
+	in := &u.in
+	in.LogPF, in.LogPB = in.LogPF[:0], in.LogPB[:0]
+	in.LogReward, in.LogBehaviour, in.Lag = in.LogReward[:0], in.LogBehaviour[:0], in.Lag[:0]
+	beta := u.Spec.RewardExponent.At(int64(u.version))
+	for i := range batch {
+		in.LogPF = append(in.LogPF, sum(u.scores.LogPF[u.batch.FOffset[i]:u.batch.FOffset[i+1]]))
+		in.LogPB = append(in.LogPB, sum(u.scores.LogPB[u.batch.BOffset[i]:u.batch.BOffset[i+1]]))
+		in.LogReward = append(in.LogReward, beta*batch[i].LogReward)
+		in.LogBehaviour = append(in.LogBehaviour, batch[i].LogBehaviour)
+		in.Lag = append(in.Lag, int64(u.version)-int64(batch[i].Version))
+	}
+	in.LogZ = u.LogZ()
+}
+
+// spread gives every transition its trajectory's weight.
+func (u *Updater) spread() *policy.Weights {
+	u.weights.PF = spread(u.weights.PF, u.out.W, u.batch.FOffset)
+	u.weights.PB = spread(u.weights.PB, u.out.WB, u.batch.BOffset)
+	return &u.weights
+}
+
+func spread(dst, w []float64, offset []int32) []float64 {
+	dst = dst[:0]
+	for i := range w {
+		for range offset[i+1] - offset[i] {
+			dst = append(dst, w[i])
+		}
+	}
+	return dst
+}
+
+func sum(x []float64) float64 {
+	s := 0.0
+	for _, v := range x {
+		s += v
+	}
+	return s
+}
+
+func (u *Updater) rates(step int64) optim.Rates {
+	o := &u.Spec.Optimiser
+	r := optim.Rates{Forward: o.LearningRate.At(step), LogZ: o.LogZRate.At(step)}
+	r.Backward = r.Forward
+	if o.BackwardRate != nil {
+		r.Backward = o.BackwardRate.At(step)
+	}
+	return r
+}
+
+// observe records modes and best objects of what was trained on.
+func (u *Updater) observe(batch []wire.Trajectory) {
+	states := u.asm.States()
+	for i := range batch {
+		if u.modes != nil {
+			u.modes.Add(u.moded.Mode(states, i))
+		}
+		if u.best.wants(batch[i].LogReward) {
+			u.best.add(fsm.Object{Text: states.Text(i), LogReward: batch[i].LogReward, Version: batch[i].Version})
+		}
+	}
+}
+
+// Exact returns the exact evaluator of the job's final target, or nil where the
+// environment is too large to enumerate.
+func (u *Updater) Exact() *metrics.Evaluator {
+	e, ok := u.Env.(envs.Enumerable)
+	if !ok || e.NumStates() > u.Spec.Eval.MaxStates {
+		return nil
+	}
+	v, err := metrics.NewEvaluator(u.Env, u.Spec.RewardExponent.At(u.Spec.Train.Updates))
+	if err != nil {
+		return nil // ErrNotEnumerable: exact metrics are absent, not wrong
+	}
+	return v
+}
+
+// Divergence is the member of the f-TB family in force now.
+func (u *Updater) Divergence() losses.Divergence { return u.loss.Member(int64(u.version)) }
+
+// Best are the best distinct objects trained on by this process, best first.
+func (u *Updater) Best() []fsm.Object { return u.best.list }
+
+// TakeBest returns the candidates for the best objects since the last call.
+func (u *Updater) TakeBest() []fsm.Object { return u.best.take() }
+
+// finite says whether a vector holds neither NaN nor infinity.
+func finite(x []float32) bool {
+	for _, v := range x {
+		if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
+			return false
+		}
+	}
+	return true
+}
+
+// ImportanceLogZ estimates log Z from trajectories of a known behaviour.
+func (u *Updater) ImportanceLogZ(batch []wire.Trajectory) (losses.LogZ, error) {
+	u.actions = u.actions[:0]
+	for i := range batch {
+		u.actions = append(u.actions, batch[i].Actions)
+	}
+	if err := u.asm.Assemble(u.actions, &u.batch); err != nil {
+		return losses.LogZ{}, err
+	}
+	if err := u.tape.Score(u.params[:len(u.params)-1], &u.batch, &u.scores); err != nil {
+		return losses.LogZ{}, err
+	}
+	u.residuals(batch)
+	return losses.ImportanceLogZ(u.in.LogReward, u.in.LogPB, u.in.LogBehaviour)
+}

@@ -1,0 +1,310 @@
+package sampler
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/wire"
+)
+
+// shift is one slot's work for one job under one session: three loops around an
+// outbox. sample fills it, deliver empties it, follow keeps the parameters.
+type shift struct {
+	w       *Worker
+	job     string
+	session string
+	logger  *slog.Logger
+	cancel  context.CancelFunc
+	done    chan struct{}
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and renewed whenever anything below changes
+	learner string        // address of the present learner
+	outbox  *Outbox
+	params  []float32 // of position; replaced, never modified
+	at      wire.Position
+	final   bool // the job is over
+}
+
+func (w *Worker) startShift(ctx context.Context, a *wire.Assignment) *shift {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &shift{
+		w: w, job: a.Job, session: uuid.NewString(), cancel: cancel,
+		done: make(chan struct{}), changed: make(chan struct{}), learner: a.LearnerAddr,
+	}
+	s.logger = w.Logger.With("job", s.job, "slot", w.Slot, "session", s.session)
+	go func() { // end waits for it
+		defer close(s.done)
+		if err := s.run(ctx, a.Spec); err != nil && ctx.Err() == nil {
+			s.logger.Warn("shift ended", "error", err)
+		}
+	}()
+	return s
+}
+
+// ended is closed when the shift has ended by itself; nil blocks for ever.
+func (s *shift) ended() <-chan struct{} {
+	if s == nil {
+		return nil
+	}
+	return s.done
+}
+
+// end stops the shift and waits for it.
+func (s *shift) end() {
+	s.cancel()
+	<-s.done
+}
+
+// moved tells the shift where the learner is now.
+func (s *shift) moved(addr string) { s.change(func() { s.learner = addr }) }
+
+// change applies f under the lock and wakes every loop.
+func (s *shift) change(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// await blocks until ready answers true; ready runs under the lock.
+func (s *shift) await(ctx context.Context, ready func() bool) error {
+	for {
+		s.mu.Lock()
+		ok, changed := ready(), s.changed
+		s.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *shift) run(ctx context.Context, raw []byte) error {
+	spec, err := job.FromJSON(raw)
+	if err != nil {
+		return err
+	}
+	roller, err := NewRoller(spec, sessionSeed(s.session))
+	if err != nil {
+		return err
+	}
+	reply, err := cluster.CallIdempotent(ctx, s.w.Leader, (*cluster.Client).OpenSession, &wire.OpenSessionRequest{
+		ClusterID: s.w.ClusterID, Job: s.job, Worker: s.w.Node, Slot: s.w.Slot, Token: s.session,
+	})
+	if err != nil {
+		return fmt.Errorf("open session: %w", err)
+	}
+	s.outbox = NewOutbox(reply.Mark)
+	s.logger.Info("session opened", "node", s.w.Node)
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel(nil)
+	loop := func(f func(context.Context, *cluster.Client) error) {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				err := s.connected(ctx, f)
+				switch {
+				case err == nil: // the job is over
+					return
+				case errors.Is(err, cluster.ErrSession), errors.Is(err, cluster.ErrNotFound):
+					cancel(err)
+					return
+				}
+				s.logger.Debug("connection interrupted", "error", err)
+				if pause(ctx, retryAfter) != nil {
+					return
+				}
+			}
+		})
+	}
+	loop(s.follow)
+	loop(s.deliver)
+	if err := s.sample(ctx, roller); err != nil {
+		return errors.Join(err, context.Cause(ctx))
+	}
+	return nil
+}
+
+// sessionSeed names the random stream of a session.
+func sessionSeed(session string) uint64 {
+	h := sha256.Sum256([]byte(session))
+	return binary.LittleEndian.Uint64(h[:])
+}
+
+// connected runs f with a client of the present learner, until the learner moves.
+func (s *shift) connected(ctx context.Context, f func(context.Context, *cluster.Client) error) error {
+	s.mu.Lock()
+	addr := s.learner
+	s.mu.Unlock()
+	client, err := s.w.Leader.Client(addr)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if s.await(ctx, func() bool { return s.learner != addr }) == nil {
+			cancel()
+		}
+	})
+	err = f(ctx, client)
+	cancel()
+	wg.Wait()
+	return err
+}
+
+// sample rolls out batch after batch with the newest parameters; they are
+// swapped only here, between trajectories.
+func (s *shift) sample(ctx context.Context, roller *Roller) error {
+	var (
+		batch  []wire.Trajectory
+		params []float32
+		at     wire.Position
+		first  uint64
+		final  bool
+	)
+	for {
+		err := s.await(ctx, func() bool {
+			params, at, first, final = s.params, s.at, s.outbox.Next(), s.final
+			return final || params != nil && s.outbox.Waiting() <= readyBatches && s.outbox.Kept() < keepLimit
+		})
+		if err != nil || final {
+			return err
+		}
+		if batch, err = roller.Sample(params, at.Version, first, batch); err != nil {
+			return err
+		}
+		columns, err := wire.NewBatch(batch)
+		if err != nil {
+			return err
+		}
+		frame, err := wire.EncodeBatch(nil, columns)
+		if err != nil {
+			return err
+		}
+		s.change(func() { s.outbox.Push(len(batch), frame) })
+		s.w.Sampled.Add(uint64(len(batch)))
+	}
+}
+
+// follow keeps the newest published parameters; they never go back.
+func (s *shift) follow(ctx context.Context, c *cluster.Client) error {
+	s.mu.Lock()
+	req := &wire.SubscribeRequest{ClusterID: s.w.ClusterID, Job: s.job, After: s.at, Any: s.params == nil}
+	s.mu.Unlock()
+	stream, err := c.Subscribe(ctx, req)
+	if err != nil {
+		return err
+	}
+	for {
+		snap, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		if sum := sha256.Sum256(snap.Params); !bytes.Equal(sum[:], snap.Hash) {
+			return fmt.Errorf("snapshot of version %d: its bytes do not match its hash", snap.Position.Version)
+		}
+		params, err := wire.DecodeFloats(snap.Params)
+		if err != nil {
+			return fmt.Errorf("snapshot of version %d: %w", snap.Position.Version, err)
+		}
+		s.change(func() {
+			if s.params == nil || s.at.Before(snap.Position) {
+				s.params, s.at = params, snap.Position
+			}
+			s.final = s.final || snap.Final
+		})
+		if s.w.Observe != nil {
+			s.w.Observe(s.job, snap.Position)
+		}
+		if snap.Final {
+			return nil
+		}
+	}
+}
+
+// deliver holds one trajectory stream: what has credit goes up, marks and
+// credits come down.
+func (s *shift) deliver(ctx context.Context, c *cluster.Client) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.Deliver(ctx)
+	if err != nil {
+		return err
+	}
+	s.change(s.outbox.Disconnected)
+	if err := stream.Send(&wire.Uplink{Hello: &wire.Hello{ClusterID: s.w.ClusterID, Job: s.job, Session: s.session}}); err != nil {
+		return err
+	}
+	received := make(chan error, 1)
+	go func() { // awaited below
+		received <- s.receive(stream)
+		cancel() // the sender would wait for credit that cannot come
+	}()
+	err = s.send(ctx, stream)
+	cancel()
+	if broken := <-received; err != nil {
+		return broken
+	}
+	return nil
+}
+
+// send puts on the wire what has credit; nil once the job is over.
+func (s *shift) send(ctx context.Context, stream deliverStream) error {
+	for {
+		var frame []byte
+		var final bool
+		err := s.await(ctx, func() (ok bool) {
+			final = s.final
+			frame, ok = s.outbox.Send()
+			return ok || final
+		})
+		if err != nil || final {
+			return err
+		}
+		if err := stream.Send(&wire.Uplink{Batch: frame}); err != nil {
+			return err
+		}
+	}
+}
+
+type deliverStream interface {
+	Send(*wire.Uplink) error
+	Recv() (*wire.Downlink, error)
+}
+
+func (s *shift) receive(stream deliverStream) error {
+	for {
+		d, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		s.change(func() {
+			if d.Resume > 0 {
+				err = s.outbox.Resume(d.Resume)
+			}
+			s.outbox.Acknowledge(d.Mark, d.Credit)
+		})
+		if err != nil {
+			return err
+		}
+	}
+}

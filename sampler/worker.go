@@ -1,0 +1,132 @@
+// Package sampler rolls out trajectories: vectorised rollouts with whatever
+// parameters are at hand, and the worker loop that joins a mesh, follows a
+// job's published parameters and delivers what it sampled, each trajectory once.
+package sampler
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/wire"
+)
+
+// Worker is one slot: it samples for the job that the leader assigns to it.
+type Worker struct {
+	ClusterID string
+	Node      string          // this node's UUID
+	Slot      int             // number of this slot on the node
+	Leader    *cluster.Leader // finds the present leader, again after each failover
+	Logger    *slog.Logger
+	// Observe, when set, sees every snapshot position that is adopted.
+	Observe func(job string, p wire.Position)
+
+	// Sampled counts the trajectories of this slot, over all jobs.
+	Sampled atomic.Uint64
+}
+
+const (
+	retryAfter = 100 * time.Millisecond // between attempts to reach a server again
+
+	// keepLimit bounds the outbox, in trajectories: sampling pauses while that
+	// many wait for a committed mark.
+	keepLimit = 1 << 14
+	// readyBatches is how many sampled batches may wait for credit: one, so
+	// that the learner never waits for a rollout and parameters stay fresh.
+	readyBatches = 1
+)
+
+// Run samples until ctx ends. Losing any server does not stop it: the leader is
+// looked for again while sampling goes on, as far as the outbox allows.
+//
+//	assignment → session → parameters → sample → outbox → learner → mark
+func (w *Worker) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	assigned := make(chan *wire.Assignment)
+	wg.Go(func() { w.assignments(ctx, assigned) })
+
+	present := &wire.Assignment{}
+	var current *shift
+	for {
+		select {
+		case next := <-assigned:
+			if current != nil && next.Job == present.Job && string(next.Spec) == string(present.Spec) {
+				current.moved(next.LearnerAddr) // only the learner has changed
+				continue
+			}
+			if current != nil {
+				current.end()
+				current = nil
+			}
+			present = next
+		case <-current.ended():
+			current.end()
+			current = nil
+			if err := pause(ctx, retryAfter); err != nil {
+				return nil
+			}
+		case <-ctx.Done():
+			if current != nil {
+				current.end()
+			}
+			return nil
+		}
+		if present.Job != "" && current == nil {
+			current = w.startShift(ctx, present)
+		}
+	}
+}
+
+// assignments follows the leader's stream of assignments, whoever leads.
+func (w *Worker) assignments(ctx context.Context, out chan<- *wire.Assignment) {
+	for ctx.Err() == nil {
+		if err := w.follow(ctx, out); err != nil && ctx.Err() == nil {
+			w.Logger.Debug("assignments interrupted", "slot", w.Slot, "error", err)
+		}
+		if pause(ctx, retryAfter) != nil {
+			return
+		}
+	}
+}
+
+func (w *Worker) follow(ctx context.Context, out chan<- *wire.Assignment) error {
+	leader, err := w.Leader.Find(ctx)
+	if err != nil {
+		return err
+	}
+	stream, err := leader.Assign(ctx, &wire.AssignRequest{ClusterID: w.ClusterID, Worker: w.Node, Slot: w.Slot})
+	for err == nil {
+		var a *wire.Assignment
+		if a, err = stream.Recv(); err != nil {
+			break
+		}
+		select {
+		case out <- a:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	var elsewhere cluster.ErrNotLeader
+	if errors.As(err, &elsewhere) && elsewhere.Addr != "" {
+		w.Leader.Learn(elsewhere.Addr)
+	} else {
+		w.Leader.Forget(leader.Addr())
+	}
+	return err
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

@@ -70,17 +70,21 @@ type Model interface {
 }
 
 // Tape evaluates a model and remembers what the backward pass needs. Its
-// buffers are reused: in the steady state a call allocates nothing.
+// buffers are reused: in the steady state a call allocates nothing. Parameter
+// vectors may be longer than the layout (a learner appends its log Z); what
+// follows is not touched.
 type Tape interface {
 	// LogProbs writes the masked log-softmax of each state (N × actions of the
 	// direction, row-major); illegal actions get -Inf, rows without a legal
 	// action are all -Inf.
 	LogProbs(params []float32, s *States, dir Direction, out []float32) error
 	// Score writes the log-probability of every transition (float64 sums). A
-	// transition that the mask forbids, or a non-finite logit, is an error.
+	// transition that the mask forbids (ErrForbidden), a non-finite logit
+	// (ErrNonFinite) or slices that do not fit (ErrShape) are errors.
 	Score(params []float32, b *Batch, out *Scores) error
 	// Backprop adds ∇ Σ w·log-prob for the batch and parameters of the last
-	// Score to grad (len Layout().Size()).
+	// Score to grad. Both must be as they were then. It may be called several
+	// times, but is ErrNoScore after a failed Score or a LogProbs.
 	Backprop(w *Weights, grad []float32) error
 }
 

@@ -96,7 +96,7 @@ func (o *graph) head(h *G.Node, layer string, n, actions int, mask []bool, state
 	return o.must(G.Sub(picked, o.must(G.Sum(o.must(G.HadamardProd(total, lse))))))
 }
 
-// run returns the objective Σ w·log-prob and its gradient.
+// oracle returns the objective Σ w·log-prob and its gradient.
 func oracle(t *testing.T, v variant, layout policy.Layout, params []float32, b *policy.Batch, w *policy.Weights) (float64, []float64) {
 	t.Helper()
 	o := &graph{t: t, g: G.NewGraph(), layout: layout, params: params, nodes: map[string]*G.Node{}}

@@ -31,6 +31,7 @@ func Run(t *testing.T, m policy.Model, s Shape) {
 	t.Run("merged states", f.merged)
 	t.Run("empty batch", f.empty)
 	t.Run("faults", f.faults)
+	t.Run("longer vectors", f.longer)
 	t.Run("same bits at any GOMAXPROCS", f.sameBits)
 	t.Run("no allocations", f.allocations)
 }
@@ -317,6 +318,29 @@ func (f *fixture) faults(t *testing.T) {
 	want("short gradient", tape.Backprop(f.weights, grad[1:]), policy.ErrShape)
 	if norm(grad) != 0 {
 		t.Error("a failed Backprop wrote to the gradient")
+	}
+	out := make([]float32, len(f.batch.States.ForwardMask))
+	if err := tape.LogProbs(f.params, &f.batch.States, policy.Forward, out); err != nil {
+		t.Fatal(err)
+	}
+	want("Backprop after LogProbs", tape.Backprop(f.weights, grad), policy.ErrNoScore)
+	want("short output", tape.LogProbs(f.params, &f.batch.States, policy.Forward, out[1:]), policy.ErrShape)
+}
+
+// longer: a learner's vectors go on behind the model's parameters.
+func (f *fixture) longer(t *testing.T) {
+	want := f.gradient(t, f.batch, f.weights)
+	params := append(slices.Clone(f.params), float32(math.NaN()))
+	grad := append(make([]float32, len(f.params)), 7)
+	tape := f.m.NewTape()
+	if err := tape.Score(params, f.batch, &policy.Scores{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := tape.Backprop(f.weights, grad); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(want); grad[n] != 7 || !slices.Equal(grad[:n], want) {
+		t.Error("a longer vector gives another gradient")
 	}
 }
 

@@ -1,0 +1,40 @@
+package policy_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/policy"
+)
+
+func TestFromSpec(t *testing.T) {
+	env := grid(t, 2, 5).Spec()
+	good := job.Policy{Kind: "mlp", Hidden: []int{8}, Activation: "relu", Backward: "joint"}
+	for mode, learned := range map[string]bool{"joint": true, "frozen": true, "max_likelihood": true, "uniform": false} {
+		p := good
+		p.Backward = mode
+		m, err := policy.FromSpec(p, env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, found := m.Layout().Find("backward.weight"); found != learned {
+			t.Errorf("%s: a P_B head is %v", mode, found)
+		}
+	}
+	for field, spoil := range map[string]func(p *job.Policy){
+		"kind":       func(p *job.Policy) { p.Kind = "llama" },
+		"backward":   func(p *job.Policy) { p.Backward = "learned" },
+		"activation": func(p *job.Policy) { p.Activation = "" },
+		"hidden":     func(p *job.Policy) { p.Hidden = nil },
+	} {
+		p := good
+		spoil(&p)
+		m, err := policy.FromSpec(p, env)
+		var fe *fielderr.Error
+		if !errors.As(err, &fe) || fe.Path != field || m != nil {
+			t.Errorf("%s: %v, %v", field, m, err)
+		}
+	}
+}

@@ -1,0 +1,229 @@
+// Package replica keeps an fsm.State equal on several nodes: hashicorp/raft for
+// the order of commands, raft-wal under a checking layer for the log, files for
+// snapshots. One Replica is one node's copy.
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
+	"github.com/hashicorp/raft"
+)
+
+var (
+	// ErrNotLeader is definite: this node did not take the command up and never
+	// will. Send it to the leader.
+	ErrNotLeader = errors.New("not the leader")
+	// ErrUnknown says that the answer is lost, to leadership, shutdown or time:
+	// the command may be applied or not, now or later. Read the state, then
+	// send the same command again.
+	ErrUnknown = errors.New("outcome unknown")
+	// ErrClosed is definite: the replica is shut down or failed.
+	ErrClosed = errors.New("replica is closed")
+	// ErrNotEmpty refuses to bootstrap in a directory with a history.
+	ErrNotEmpty = errors.New("data directory is already in use")
+)
+
+// Replica is one node's copy of the replicated state. All methods are safe for
+// concurrent use.
+type Replica struct {
+	cfg     Config
+	log     *slog.Logger
+	raft    *raft.Raft
+	machine *machine
+	trans   *transport // nil in memory
+	release func() error
+
+	barrier atomic.Uint64 // term in which a Barrier has passed
+
+	stop     chan struct{} // closed by Shutdown
+	failed   chan struct{} // closed by fail
+	done     chan struct{} // closed when raft has stopped
+	failOnce sync.Once
+	failure  error // set before failed is closed
+
+	mu     sync.Mutex // guards closed against wg.Add
+	closed bool
+	wg     sync.WaitGroup
+
+	shutOnce sync.Once
+	shutErr  error
+}
+
+func newReplica(cfg Config) *Replica {
+	r := &Replica{
+		cfg:    cfg,
+		log:    cfg.Logger,
+		stop:   make(chan struct{}),
+		failed: make(chan struct{}),
+		done:   make(chan struct{}),
+	}
+	r.machine = newMachine(cfg.SnapshotBytes, r.fail)
+	return r
+}
+
+// fail stops the node: what it would serve or store from now on could be
+// wrong. It is called from inside raft and must not wait for it.
+func (r *Replica) fail(err error) {
+	r.failOnce.Do(func() {
+		r.failure = err
+		r.log.Error("the replica stops", "error", err)
+		close(r.failed)
+	})
+}
+
+// supervise takes the snapshots that the machine finds due and stops raft
+// after a failure.
+func (r *Replica) supervise() {
+	defer r.wg.Done()
+	defer close(r.done)
+	for {
+		select {
+		case <-r.machine.full:
+			if !r.machine.due() {
+				continue // the snapshot just taken covers the signal
+			}
+			if err := r.Snapshot(); err != nil && !errors.Is(err, raft.ErrRaftShutdown) {
+				r.log.Warn("snapshot failed; the log grows until the next one", "error", err)
+			}
+		case <-r.failed:
+			r.raft.Shutdown().Error()
+			return
+		case <-r.stop:
+			r.raft.Shutdown().Error()
+			return
+		}
+	}
+}
+
+// Snapshot writes the state to disk and shortens the log. The replica does so
+// by itself after Config.SnapshotBytes of entries.
+func (r *Replica) Snapshot() error {
+	keep := r.raft.ReloadableConfig()
+	keep.TrailingLogs = r.machine.trailing(r.cfg.TrailingBytes)
+	if err := r.raft.ReloadConfig(keep); err != nil {
+		return fmt.Errorf("set trailing logs: %w", err)
+	}
+	if err := r.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	return nil
+}
+
+// Done is closed once the replica has stopped, by Shutdown or by a failure;
+// Err tells which.
+func (r *Replica) Done() <-chan struct{} { return r.done }
+
+// Err is the failure that stopped the replica, nil if there was none: damaged
+// storage (ErrDamaged), a full disk, a log entry or snapshot of a newer build
+// (fsm.ErrUnknownCommand, fsm.ErrNewerSnapshot). The process should exit with it.
+func (r *Replica) Err() error {
+	select {
+	case <-r.failed:
+		return r.failure
+	default:
+		return nil
+	}
+}
+
+// ID is the node's identity.
+func (r *Replica) ID() string { return r.cfg.ID }
+
+// Addr is the raft address that the replica listens on, "" in memory.
+func (r *Replica) Addr() string {
+	if r.trans == nil {
+		return ""
+	}
+	return r.trans.layer.Addr().String()
+}
+
+// Read calls f with the applied state under a read lock. f must be short, must
+// not change the state, and must not keep it; blobs may be kept, as they are
+// never written to.
+func (r *Replica) Read(f func(*fsm.State)) { r.machine.read(f) }
+
+// View freezes the applied state.
+func (r *Replica) View() *fsm.View {
+	var v *fsm.View
+	r.machine.read(func(s *fsm.State) { v = s.Snapshot() })
+	return v
+}
+
+// Changed returns a channel that is closed at the next change of the applied
+// state. Take it before reading the state, and no change is missed:
+//
+//	for {
+//		changed := r.Changed()
+//		r.Read(look)
+//		select { case <-changed: case <-r.Done(): return }
+//	}
+func (r *Replica) Changed() <-chan struct{} {
+	_, changed := r.machine.progress()
+	return changed
+}
+
+// Shutdown hands leadership to another voter if there is one, for which it
+// waits no longer than ctx allows, then stops everything and releases the
+// directory. It may be called again, and after a failure.
+func (r *Replica) Shutdown(ctx context.Context) error {
+	r.shutOnce.Do(func() { r.shutErr = r.shutdown(ctx) })
+	return r.shutErr
+}
+
+func (r *Replica) shutdown(ctx context.Context) error {
+	if r.IsLeader() && r.hasOtherVoters() {
+		if err := r.await(ctx, r.raft.LeadershipTransfer()); err != nil {
+			r.log.Info("leadership was not handed over", "error", err)
+		}
+	}
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	close(r.stop)
+	r.wg.Wait()
+	return r.release()
+}
+
+func (r *Replica) hasOtherVoters() bool {
+	servers, err := r.Servers()
+	if err != nil {
+		return false
+	}
+	for _, s := range servers {
+		if s.Voter && s.ID != r.cfg.ID {
+			return true
+		}
+	}
+	return false
+}
+
+// goFunc runs f in a goroutine that Shutdown waits for; false after Shutdown.
+func (r *Replica) goFunc(f func()) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return false
+	}
+	r.wg.Go(f)
+	return true
+}
+
+// await waits for a raft future or for ctx, whichever is first. raft resolves
+// every future at the latest when it shuts down, which ends the goroutine.
+func (r *Replica) await(ctx context.Context, f raft.Future) error {
+	result := make(chan error, 1)
+	if !r.goFunc(func() { result <- f.Error() }) {
+		return ErrClosed
+	}
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

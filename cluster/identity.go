@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/driftmesh/driftmesh/internal/atomicfile"
 )
 
 var (
@@ -141,7 +143,7 @@ func (id *Identity) store(rec identityRecord) error {
 	if err != nil {
 		return fmt.Errorf("cluster: identity: %w", err)
 	}
-	if err := writeDurably(id.dir, identityFile, append(data, '\n')); err != nil {
+	if err := atomicfile.WriteBytes(filepath.Join(id.dir, identityFile), 0o644, append(data, '\n')); err != nil {
 		return fmt.Errorf("cluster: identity: %w", err)
 	}
 	id.file = rec
@@ -197,37 +199,4 @@ func (id *Identity) Close() error {
 		return fmt.Errorf("cluster: release %s: %w", id.dir, err)
 	}
 	return nil
-}
-
-// writeDurably replaces dir/name by data: temporary file, fsync, rename, fsync
-// of the directory.
-func writeDurably(dir, name string, data []byte) (err error) {
-	tmp, err := os.CreateTemp(dir, name+".tmp-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(tmp.Name()))
-		}
-	}()
-	_, err = tmp.Write(data)
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if err = errors.Join(err, tmp.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(tmp.Name(), filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

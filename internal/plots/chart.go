@@ -66,9 +66,14 @@ func (c Chart) draw(canvas draw.Canvas, withTitle bool) error {
 		title = c.Title
 	}
 	data := axes(header(canvas, title, c.Y.Label, legend), c.X.Label, x.ticks(7), y.ticks(5), x.at, y.at)
-	for i, s := range c.Series {
-		for _, run := range s.runs(c.X.Log, c.Y.Log) {
-			drawRun(data, s, thin(run), colours[i], x, y)
+	for _, references := range []bool{true, false} { // references lie below
+		for i, s := range c.Series {
+			if s.Reference != references {
+				continue
+			}
+			for _, run := range s.runs(c.X.Log, c.Y.Log) {
+				drawRun(data, s, thin(run, x), colours[i], x, y)
+			}
 		}
 	}
 	return nil
@@ -128,32 +133,35 @@ func (s Series) runs(logX, logY bool) [][]point {
 // every pixel that it can cover.
 const maxPoints = 1500
 
-// thin keeps the smallest and the largest value of each of maxPoints/2
-// stretches, in their order, and both ends: what can be seen of a long line.
-func thin(run []point) []point {
+// thin keeps, of the neighbouring points that fall on the same narrow strip of
+// the x axis, the first, the lowest, the highest and the last: what can be seen
+// of a long line.
+func thin(run []point, x scale) []point {
 	if len(run) <= maxPoints {
 		return run
 	}
-	out := []point{run[0]}
-	const stretches = maxPoints / 2
-	inner := run[1 : len(run)-1]
-	for k := range stretches {
-		part := inner[k*len(inner)/stretches : (k+1)*len(inner)/stretches]
-		low, high := 0, 0
-		for i, p := range part {
-			if p.y < part[low].y {
-				low = i
+	const strips = maxPoints / 3
+	strip := func(p point) int { return int(x.at(p.x) * strips) }
+	var out []point
+	for begin := 0; begin < len(run); {
+		end, low, high := begin+1, begin, begin
+		for ; end < len(run) && strip(run[end]) == strip(run[begin]); end++ {
+			if run[end].y < run[low].y {
+				low = end
 			}
-			if p.upper > part[high].upper {
-				high = i
+			if run[end].upper > run[high].upper {
+				high = end
 			}
 		}
-		out = append(out, part[min(low, high)])
-		if low != high {
-			out = append(out, part[max(low, high)])
+		kept := begin - 1
+		for _, i := range []int{begin, min(low, high), max(low, high), end - 1} {
+			if i > kept {
+				out, kept = append(out, run[i]), i
+			}
 		}
+		begin = end
 	}
-	return append(out, run[len(run)-1])
+	return out
 }
 
 func drawRun(data draw.Canvas, s Series, run []point, colour color.NRGBA, x, y scale) {

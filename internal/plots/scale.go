@@ -40,8 +40,8 @@ func newScale(a Axis, values ...[]float64) scale {
 		pad := max(math.Abs(hi)/10, 1e-9)
 		lo, hi = lo-pad, hi+pad
 	case a.Pad && a.Log:
-		r := math.Pow(hi/lo, 0.04)
-		lo, hi = lo/r, hi*r
+		r := math.Exp(0.04 * (math.Log(hi) - math.Log(lo)))
+		lo, hi = max(lo/r, math.SmallestNonzeroFloat64), min(hi*r, math.MaxFloat64)
 	case a.Pad:
 		pad := 0.04 * (hi - lo)
 		if lo < 0 || lo > pad { // a zero baseline stays where it is
@@ -60,7 +60,7 @@ func usable(v float64, log bool) bool {
 // at returns the place of v: 0 at the low end, 1 at the high end.
 func (s scale) at(v float64) float64 {
 	if s.log {
-		return math.Log(v/s.lo) / math.Log(s.hi/s.lo)
+		return (math.Log(v) - math.Log(s.lo)) / (math.Log(s.hi) - math.Log(s.lo))
 	}
 	return (v - s.lo) / (s.hi - s.lo)
 }
@@ -75,7 +75,12 @@ func (s scale) ticks(n int) []tick {
 	if s.log && s.hi/s.lo >= 8 {
 		return s.decades(n)
 	}
+	// The next coarser step may leave a single tick, which says nothing about
+	// the scale.
 	step := niceStep((s.hi - s.lo) / float64(n))
+	for (s.hi-s.lo)/step < 2 {
+		step = niceStep(step / 2.6) // 5 → 2 → 1 → 0.5
+	}
 	var out []tick
 	for k := math.Ceil(s.lo/step - 1e-9); k*step <= s.hi+1e-9*step; k++ {
 		out = append(out, tick{k * step, number(k*step, step)})
@@ -86,9 +91,9 @@ func (s scale) ticks(n int) []tick {
 // decades returns ticks at powers of ten, at 1-2-5 steps when there are few.
 func (s scale) decades(n int) []tick {
 	low, high := math.Floor(math.Log10(s.lo)), math.Ceil(math.Log10(s.hi))
-	every := max(1, math.Ceil((high-low)/float64(n)))
+	every := max(1, math.Ceil((high-low)/float64(n+2)))
 	mantissas := []float64{1}
-	if high-low <= 2 {
+	if math.Log10(s.hi)-math.Log10(s.lo) <= 2.2 {
 		mantissas = []float64{1, 2, 5}
 	}
 	var out []tick
@@ -118,7 +123,7 @@ func niceStep(x float64) float64 {
 }
 
 // number writes a tick label: v to the precision of step, with k, M and G for
-// thousands, and a power of ten for the very small.
+// thousands, and an exponent for the very small.
 func number(v, step float64) string {
 	if v == 0 {
 		return "0"
@@ -127,10 +132,7 @@ func number(v, step float64) string {
 	if abs < 0.0009995 && math.Abs(step) < 0.0009995 {
 		e := math.Floor(math.Log10(abs) + 1e-9)
 		m := strconv.FormatFloat(v/math.Pow(10, e), 'g', 3, 64)
-		if m == "1" {
-			return "10" + superscript(int(e))
-		}
-		return m + "·10" + superscript(int(e))
+		return minus(m + "e" + strconv.Itoa(int(e)))
 	}
 	for _, unit := range []struct {
 		size float64
@@ -153,10 +155,9 @@ func decimals(v, step float64) string {
 	if strings.Contains(text, ".") {
 		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
 	}
-	return strings.Replace(text, "-", "−", 1)
+	return minus(text)
 }
 
-func superscript(e int) string {
-	return strings.NewReplacer("-", "⁻", "0", "⁰", "1", "¹", "2", "²", "3", "³", "4", "⁴",
-		"5", "⁵", "6", "⁶", "7", "⁷", "8", "⁸", "9", "⁹").Replace(strconv.Itoa(e))
-}
+// minus writes true minus signs. (Superscripts would be nicer for powers of
+// ten, but the fonts lack the raised minus.)
+func minus(s string) string { return strings.ReplaceAll(s, "-", "−") }

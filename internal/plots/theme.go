@@ -77,6 +77,7 @@ func themed(svg []byte, w, h vg.Length) []byte {
 		`<svg class="plot" viewBox="0 0 %.5g %.5g" role="img" font-family="'Liberation Sans',Arial,Helvetica,sans-serif" xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">`,
 		w.Points(), h.Points()))
 	svg = svgFont.ReplaceAll(svg, nil)
+	svg = bytes.ReplaceAll(svg, []byte("data:image/jpg;"), []byte("data:image/png;")) // what the writer embeds is PNG
 	variables := map[string]string{}
 	for _, t := range tones() {
 		variables[hexOf(t.light)] = fmt.Sprintf("var(--%s,%s)", t.name, hexOf(t.light))

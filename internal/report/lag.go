@@ -23,6 +23,12 @@ func (d *Data) lag() (figure, bool) {
 	if len(edges) > maxLagBars {
 		edges = lagEdges(first, last, halfOctaveEnd)
 	}
+	// Many bars leave room for the lower end of each only.
+	short := len(edges) > 10
+	xLabel := "lag [updates]"
+	if short && edges[len(edges)-1] >= first+int64(len(edges)) {
+		xLabel = "lag [updates], lower end of each bar"
+	}
 	var bars []plots.Bar
 	low := first
 	for _, high := range edges {
@@ -33,7 +39,7 @@ func (d *Data) lag() (figure, bool) {
 			}
 		}
 		label := fmt.Sprint(low)
-		if high > low {
+		if high > low && !short {
 			label = fmt.Sprintf("%d–%d", low, high)
 		}
 		bars = append(bars, plots.Bar{Label: label, Value: 100 * float64(n) / float64(total)})
@@ -41,7 +47,7 @@ func (d *Data) lag() (figure, bool) {
 	}
 	return figure{file: "lag", title: "Policy lag",
 		caption: "Age of the trajectories when they were trained on: the version trained minus the version sampled with.",
-		plot:    plots.Bars{Title: "Policy lag", XLabel: "lag [updates]", YLabel: "share of trajectories [%]", Bars: bars},
+		plot:    plots.Bars{Title: "Policy lag", XLabel: xLabel, YLabel: "share of trajectories [%]", Bars: bars},
 	}, true
 }
 
@@ -70,6 +76,9 @@ func lagEdges(first, last int64, end func(int64) int64) []int64 {
 // halfOctaveEnd ends a bar that begins at lag before the next number of the
 // form 2^k or 3·2^k: 1, 2, 3, 4, 6, 8, 12, 16, 24, …
 func halfOctaveEnd(lag int64) int64 {
+	if lag < 4 {
+		return lag
+	}
 	for step := int64(1); step <= math.MaxInt64/4; step *= 2 {
 		for _, edge := range []int64{2 * step, 3 * step} {
 			if lag < edge {

@@ -33,7 +33,7 @@ type custom struct {
 type knot struct{ g, g1 float64 }
 
 // newCustom compiles and checks a member; kind is "g1" or "f2". The error text
-// says what is wrong and at which δ or u.
+// says what would be right, what is wrong, and at which δ or u.
 func newCustom(name, kind, text string) (*custom, error) {
 	m := &custom{name: name}
 	switch kind {
@@ -54,7 +54,7 @@ func newCustom(name, kind, text string) (*custom, error) {
 			return u * u * n(dual{v: u}).v
 		}
 	default:
-		return nil, fmt.Errorf("losses: custom member %q: want g1=<expression of delta> or f2=<expression of u>", kind)
+		return nil, fmt.Errorf("losses: g1=<expression of delta> or f2=<expression of u>, not %q", kind)
 	}
 	if err := m.checkOrigin(); err != nil {
 		return nil, err
@@ -71,13 +71,12 @@ func newCustom(name, kind, text string) (*custom, error) {
 func (m *custom) checkOrigin() error {
 	if m.g1Expr != nil {
 		if v := m.g1Expr(dual{0, 1}).v; !(math.Abs(v) <= 1e-9) {
-			return fmt.Errorf("losses: %s: g' must vanish at delta = 0, but g'(0) = %.6g", m.name, v)
+			return fmt.Errorf("losses: a g' that vanishes at delta = 0; here g'(0) = %.6g", v)
 		}
 	}
 	for _, delta := range []float64{-1e-7, 0, 1e-7} { // both sides: a kink at 0 has two slopes
 		if v := m.g2Expr(delta); !(math.Abs(v-1) <= 1e-5) {
-			return fmt.Errorf("losses: %s: %s must be 1 so that steps are comparable, but it is %.6g at delta = %g",
-				m.name, m.second(0), v, delta)
+			return fmt.Errorf("losses: %s = 1, so that steps compare with other members; here it is %.6g at delta = %g", m.second(0), v, delta)
 		}
 	}
 	return nil
@@ -113,14 +112,14 @@ func (m *custom) checkSide(side float64) (end float64, err error) {
 		}
 		switch {
 		case math.IsNaN(g1) || math.IsNaN(g2):
-			return 0, fmt.Errorf("losses: %s: undefined at delta = %.6g (u = %.6g)", m.name, delta, math.Exp(-delta))
+			return 0, fmt.Errorf("losses: an expression defined for |delta| ≤ %g; here undefined at delta = %.6g (u = %.6g)", customReach, delta, math.Exp(-delta))
 		case math.Abs(g1) > customHuge || math.Abs(g2) > customHuge:
 			return m.lastKnot(lastDelta)
 		case side*(g1-last) < -1e-10*(1+math.Abs(last)):
-			return 0, fmt.Errorf("losses: %s: g is not convex: g' falls between delta = %.6g (%.6g) and %.6g (%.6g)",
-				m.name, math.Min(lastDelta, delta), atMin(side, last, g1), math.Max(lastDelta, delta), atMin(side, g1, last))
+			return 0, fmt.Errorf("losses: a convex g; here g' falls between delta = %.6g (%.6g) and %.6g (%.6g)",
+				math.Min(lastDelta, delta), atMin(side, last, g1), math.Max(lastDelta, delta), atMin(side, g1, last))
 		case g2 < -1e-9*(1+math.Abs(g1)):
-			return 0, fmt.Errorf("losses: %s: g is not convex: %s = %.6g at delta = %.6g", m.name, m.second(delta), g2, delta)
+			return 0, fmt.Errorf("losses: a convex g; here %s = %.6g at delta = %.6g", m.second(delta), g2, delta)
 		}
 		last, lastDelta = g1, delta
 	}
@@ -139,7 +138,7 @@ func atMin(side, a, b float64) float64 {
 func (m *custom) lastKnot(delta float64) (float64, error) {
 	end := math.Trunc(delta/knotStep) * knotStep
 	if end == 0 {
-		return 0, fmt.Errorf("losses: %s: overflows at delta = %.6g", m.name, delta)
+		return 0, fmt.Errorf("losses: an expression that is finite around 0; here it overflows beyond delta = %.6g", delta)
 	}
 	return end, nil
 }

@@ -102,24 +102,32 @@ func (r *rule) panel(f func(float64) float64, a, b float64) float64 {
 }
 
 // integrate is ∫_a^b f, halving intervals until the rule agrees with itself.
-// Smooth f cost three panels; a kink is isolated by bisection.
+// Smooth f cost three panels; a kink is isolated by bisection. The work is
+// bounded, so f whose own rounding errors forbid agreement cost a moment.
 func integrate(f func(float64) float64, a, b float64) float64 {
 	if a == b {
 		return 0
 	}
-	whole := gauss.panel(f, a, b)
-	return refine(f, a, b, whole, 4e-15*math.Abs(whole), 48)
+	r := refinement{f: f, panels: 300}
+	return r.refine(a, b, gauss.panel(f, a, b))
 }
 
-func refine(f func(float64) float64, a, b, whole, tol float64, depth int) float64 {
+type refinement struct {
+	f      func(float64) float64
+	tol    float64 // grows to 1e-13 of the largest part seen
+	panels int     // how many more may be halved
+}
+
+func (r *refinement) refine(a, b, whole float64) float64 {
 	mid := a + (b-a)/2
-	left, right := gauss.panel(f, a, mid), gauss.panel(f, mid, b)
-	// A first estimate may be far too small (a narrow peak between nodes).
-	tol = math.Max(tol, 1e-15*math.Abs(left+right))
-	if depth == 0 || math.Abs(left+right-whole) <= tol {
+	left, right := gauss.panel(r.f, a, mid), gauss.panel(r.f, mid, b)
+	// The halves are far more accurate than their difference from the whole.
+	r.tol = math.Max(r.tol, 1e-13*math.Abs(left+right))
+	r.panels--
+	if r.panels < 0 || math.Abs(left+right-whole) <= r.tol {
 		return left + right
 	}
-	return refine(f, a, mid, left, tol/2, depth-1) + refine(f, mid, b, right, tol/2, depth-1)
+	return r.refine(a, mid, left) + r.refine(mid, b, right)
 }
 
 // fFromG1 is f(u) by f(e^{−δ}) = ∫_0^δ g'(s) e^{s−δ} ds, which follows from

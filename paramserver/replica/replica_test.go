@@ -418,6 +418,32 @@ func TestThreeVotersAgreeAndSurviveTheirLeader(t *testing.T) {
 	}
 }
 
+func TestALeaderThatFailsIsReplaced(t *testing.T) {
+	p := three(t)
+	leader := lead(t, p.all...)
+	mustApply(t, leader, commit(100, 8000))
+	broken := errors.New("no space left on device")
+	leader.fail(broken)
+	<-leader.Done()
+	if !errors.Is(leader.Err(), broken) {
+		t.Fatal(leader.Err())
+	}
+	var rest []*Replica
+	for _, r := range p.all {
+		if r != leader {
+			rest = append(rest, r)
+		}
+	}
+	next := lead(t, rest...)
+	if version(next) != 101 {
+		t.Fatalf("the new leader is at version %d", version(next))
+	}
+	if res := apply(t, next, commit(100, 8000)); res.Outcome != fsm.AlreadyApplied {
+		t.Fatalf("a resent commit: %+v", res)
+	}
+	mustApply(t, next, commit(101, 8000))
+}
+
 func TestAFollowerRestartsUnderANewAddress(t *testing.T) {
 	p := three(t)
 	leader := lead(t, p.all...)

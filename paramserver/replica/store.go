@@ -128,8 +128,8 @@ func (s *checkedStore) StoreLogs(logs []*raft.Log) error {
 // where it shrinks: a log longer than its record is only a crash in between.
 func (s *checkedStore) DeleteRange(low, high uint64) error {
 	return s.write(func() error {
-		rec, err := s.recordWithout(low, high)
-		if err != nil {
+		rec, deletes, err := s.recordWithout(low, high)
+		if err != nil || !deletes {
 			return err
 		}
 		if err := s.tail.write(rec); err != nil {
@@ -142,18 +142,16 @@ func (s *checkedStore) DeleteRange(low, high uint64) error {
 	})
 }
 
-func (s *checkedStore) recordWithout(low, high uint64) (tailRecord, error) {
-	rec := s.tail.rec
-	first, err := s.wal.FirstIndex()
+// recordWithout is the record after a deletion, and whether that deletes anything.
+func (s *checkedStore) recordWithout(low, high uint64) (rec tailRecord, deletes bool, err error) {
+	rec = s.tail.rec
+	first, last, err := s.bounds()
 	if err != nil {
-		return rec, err
-	}
-	last, err := s.wal.LastIndex()
-	if err != nil {
-		return rec, err
+		return rec, false, err
 	}
 	switch {
 	case last == 0 || high < first || low > last:
+		return rec, false, nil
 	case low <= first && high >= last:
 		// raft installed a snapshot. Its index is not known here, and the
 		// log may even have gone beyond it; but there must be one.
@@ -163,11 +161,19 @@ func (s *checkedStore) recordWithout(low, high uint64) (tailRecord, error) {
 	case high >= last:
 		var l raft.Log
 		if err := s.read(low-1, &l); err != nil {
-			return rec, err
+			return rec, false, err
 		}
 		rec.last, rec.term = l.Index, l.Term
 	}
-	return rec, nil
+	return rec, true, nil
+}
+
+// bounds returns the first and the last index, both 0 while the log is empty.
+func (s *checkedStore) bounds() (first, last uint64, err error) {
+	if first, err = s.wal.FirstIndex(); err == nil {
+		last, err = s.wal.LastIndex()
+	}
+	return first, last, err
 }
 
 // write runs a change of log and record. After an error nothing more is
@@ -184,13 +190,11 @@ func (s *checkedStore) write(change func() error) error {
 }
 
 // verify reads the whole log once and compares it with the record and with the
-// index of the newest snapshot (0 for none).
+// index of the newest snapshot (0 for none). It also finishes what a crash may
+// have cut short: a log that ends before the snapshot is empty for raft, and
+// must be so on disk, as the next entry would leave a gap.
 func (s *checkedStore) verify(snapshot uint64) error {
-	first, err := s.wal.FirstIndex()
-	if err != nil {
-		return err
-	}
-	last, err := s.wal.LastIndex()
+	first, last, err := s.bounds()
 	if err != nil {
 		return err
 	}
@@ -211,6 +215,9 @@ func (s *checkedStore) verify(snapshot uint64) error {
 		if i == rec.last && l.Term != rec.term {
 			return damaged("log entry %d has term %d, stored %d", i, l.Term, rec.term)
 		}
+	}
+	if last > 0 && last < snapshot {
+		return s.DeleteRange(first, last)
 	}
 	return nil
 }

@@ -3,13 +3,13 @@ package report
 import (
 	"fmt"
 	"math"
+	"math/bits"
 
 	"github.com/driftmesh/driftmesh/internal/plots"
 	"github.com/driftmesh/driftmesh/internal/runs"
 )
 
-// lag merges the rows' histograms. Up to maxLagBars buckets are shown as they
-// are, otherwise coarsened to two an octave.
+// lag merges the rows' histograms and shows them as finely as maxLagBars allow.
 func (d *Data) lag() (figure, bool) {
 	const maxLagBars = 24
 	all := d.lagCounts()
@@ -20,8 +20,8 @@ func (d *Data) lag() (figure, bool) {
 	}
 	first, last := buckets[0].Low, buckets[len(buckets)-1].High
 	edges := lagEdges(first, last, func(lag int64) int64 { _, high := runs.LagBucketOf(lag); return high })
-	if len(edges) > maxLagBars {
-		edges = lagEdges(first, last, halfOctaveEnd)
+	for parts := int64(16); parts >= 1 && len(edges) > maxLagBars; parts /= 2 {
+		edges = lagEdges(first, last, func(lag int64) int64 { return octavePartEnd(lag, parts) })
 	}
 	// Many bars leave room for the lower end of each only.
 	short := len(edges) > 10
@@ -73,18 +73,13 @@ func lagEdges(first, last int64, end func(int64) int64) []int64 {
 	return out
 }
 
-// halfOctaveEnd ends a bar that begins at lag before the next number of the
-// form 2^k or 3·2^k: 1, 2, 3, 4, 6, 8, 12, 16, 24, …
-func halfOctaveEnd(lag int64) int64 {
-	if lag < 4 {
+// octavePartEnd is the highest lag of the bar that holds a lag, when every
+// octave is cut into parts bars, a power of two. Every such bar is made of
+// whole buckets of the histogram.
+func octavePartEnd(lag, parts int64) int64 {
+	if lag < 2*parts {
 		return lag
 	}
-	for step := int64(1); step <= math.MaxInt64/4; step *= 2 {
-		for _, edge := range []int64{2 * step, 3 * step} {
-			if lag < edge {
-				return max(lag, edge-1)
-			}
-		}
-	}
-	return math.MaxInt64
+	width := int64(1) << (bits.Len64(uint64(lag)) - 1) / parts
+	return lag/width*width + (width - 1)
 }

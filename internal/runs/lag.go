@@ -8,13 +8,13 @@ import (
 )
 
 // Lags up to exactLags-1 have buckets of their own; above, every octave is cut
-// into bucketsPerOctave equal parts, so a bucket is at most 1/8 as wide as its
+// into bucketsPerOctave equal parts, so a bucket is at most 1/64 as wide as its
 // lower bound. The buckets are fixed: histograms made anywhere can be merged.
 const (
-	bucketsPerOctave = 8
+	octaveBits       = 6
+	bucketsPerOctave = 1 << octaveBits
 	exactLags        = 2 * bucketsPerOctave
-	octaveBits       = 3                               // log2(bucketsPerOctave)
-	lagBuckets       = exactLags + 59*bucketsPerOctave // up to math.MaxInt64
+	lagBuckets       = exactLags + (62-octaveBits)*bucketsPerOctave // up to math.MaxInt64
 )
 
 // LagHistogram counts trajectories by their lag in updates. The zero value is
@@ -112,7 +112,7 @@ func (h LagHistogram) Buckets() []LagBucket {
 
 // Quantile returns the lower bound of the bucket that holds the trajectory of
 // rank ⌈p·n⌉ (nearest rank); 0 for an empty histogram. It is exact below
-// 16 updates and at most 12.5 % too low above.
+// 128 updates and at most 1.6 % too low above.
 func (h LagHistogram) Quantile(p float64) int64 {
 	total := h.Total()
 	if total == 0 {

@@ -50,7 +50,7 @@ func TestRowJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `{"version":20,"trajectories":320,"loss":null,"grad_norm":0,"delta_q":[0,0,0,0,0],"c":0,"tail_share":0,` +
-		`"log_z":1.5,"tv":0.25,"modes_found":3,"lag":{"min":1,"median":2,"p95":3,"max":4},"lag_counts":[[48,16]],` +
+		`"log_z":1.5,"tv":0.25,"modes_found":3,"lag":{"min":1,"median":2,"p95":3,"max":4},"lag_counts":[[50,16]],` +
 		`"stale":0,"refused":0,"learning_rate":0,"log_z_rate":0,"epsilon":0,"temperature":0,"reward_exponent":0}`
 	if string(b) != want {
 		t.Fatalf("got  %s\nwant %s", b, want)

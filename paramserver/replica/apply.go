@@ -61,9 +61,8 @@ func (r *Replica) Apply(ctx context.Context, cmd any) (fsm.Result, error) {
 	return r.ApplyAsync(cmd).Wait(ctx)
 }
 
-// ApplyAsync proposes a command and returns once raft has taken it up, so
-// commands proposed one after the other by one goroutine are applied in that
-// order, or the later one not at all unless the earlier one's outcome is unknown.
+// ApplyAsync proposes a command and returns once raft has taken it up: what one
+// goroutine proposes one after the other enters the log in that order.
 func (r *Replica) ApplyAsync(cmd any) *Future {
 	data, err := fsm.Encode(cmd)
 	if err != nil {

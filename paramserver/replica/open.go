@@ -218,8 +218,9 @@ func openWAL(dir string, logger hclog.Logger) (w diskLog, err error) {
 		}
 	}()
 	w.WAL, err = raftwal.Open(dir, raftwal.WithSegmentSize(segmentSize), raftwal.WithLogger(logger), raftwal.WithMetaStore(w.meta))
+	// A file that refuses to open is the administrator's; one that is missing is damage.
 	var pathErr *fs.PathError
-	if err != nil && !errors.As(err, &pathErr) {
+	if err != nil && (!errors.As(err, &pathErr) || errors.Is(err, fs.ErrNotExist)) {
 		err = damaged("the log does not open: %w", err)
 	}
 	return w, err

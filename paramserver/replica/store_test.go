@@ -243,6 +243,7 @@ func TestDamageToTheDirectoryIsNeverSilent(t *testing.T) {
 		"log entry in the middle":  func(t *testing.T, dir string) { flip(t, logEntry(t, dir, 38)) },
 		"last log entry":           func(t *testing.T, dir string) { flip(t, logEntry(t, dir, 40)) },
 		"log removed":              func(t *testing.T, dir string) { remove(t, dir, logName) },
+		"log segment removed":      func(t *testing.T, dir string) { remove(t, logEntry(t, dir, 40).file, "") },
 		"log record removed":       func(t *testing.T, dir string) { remove(t, dir, tailName) },
 		"snapshot state":           func(t *testing.T, dir string) { flip(t, place{filepath.Join(dir, newest, "state.bin"), 300}) },
 		"snapshot description":     func(t *testing.T, dir string) { flip(t, place{filepath.Join(dir, newest, "meta.json"), 0}) },

@@ -153,11 +153,13 @@ func TestReport(t *testing.T) {
 	if !slices.Equal(names, want) {
 		t.Errorf("plots %v; want %v", names, want)
 	}
+	selfContained(t, html)
 }
 
-// The page must stand alone: nothing is loaded from elsewhere and no script runs.
-func TestPageIsSelfContained(t *testing.T) {
-	_, html := write(t, "grid", sample())
+// selfContained checks that the page stands alone: nothing is loaded from
+// elsewhere and no script runs.
+func selfContained(t *testing.T, html string) {
+	t.Helper()
 	for _, re := range []string{`<script`, `<link`, `@import`, `(src|href)="(https?:)?//`, `url\((?:['"]?)https?:`, `ZgotmplZ`} {
 		if at := regexp.MustCompile(re).FindString(html); at != "" {
 			t.Errorf("the page has %q", at)

@@ -93,7 +93,7 @@ func (s scale) decades(n int) []tick {
 	low, high := math.Floor(math.Log10(s.lo)), math.Ceil(math.Log10(s.hi))
 	every := max(1, math.Ceil((high-low)/float64(n+2)))
 	mantissas := []float64{1}
-	if math.Log10(s.hi)-math.Log10(s.lo) <= 2.2 {
+	if math.Log10(s.hi)-math.Log10(s.lo) <= 2.7 {
 		mantissas = []float64{1, 2, 5}
 	}
 	var out []tick

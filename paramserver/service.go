@@ -64,11 +64,11 @@ func (s *Server) Control(ctx context.Context, req *wire.ControlRequest) (*wire.C
 	if !ok {
 		return nil, fmt.Errorf("%w: verb %q; want stop, pause or resume", cluster.ErrInvalid, req.Verb)
 	}
-	if s.job(req.Job) == nil {
-		return nil, fmt.Errorf("job %q: %w", req.Job, cluster.ErrNotFound)
-	}
 	if !s.Replica.IsLeader() {
 		return nil, s.notLeader()
+	}
+	if _, err := s.mustJob(ctx, req.Job); err != nil {
+		return nil, err
 	}
 	if to != fsm.Running {
 		s.drain(ctx, req.Job)
@@ -92,8 +92,14 @@ func (s *Server) drain(ctx context.Context, jobID string) {
 	}
 }
 
-// Status answers from this node's own state; any node may be asked.
-func (s *Server) Status(_ context.Context, req *wire.StatusRequest) (*wire.StatusReply, error) {
+// Status answers from this node's own state, which may be behind; any node may
+// be asked. A linearizable answer is the leader's to give.
+func (s *Server) Status(ctx context.Context, req *wire.StatusRequest) (*wire.StatusReply, error) {
+	if req.Linearizable {
+		if err := s.linearize(ctx); err != nil {
+			return nil, err
+		}
+	}
 	out := &wire.StatusReply{ClusterID: s.Mesh.ClusterID(), Node: s.Node, Term: s.Replica.Term()}
 	leader, _ := s.Replica.Leader()
 	for _, m := range s.Mesh.Members() {
@@ -140,11 +146,14 @@ func (s *Server) OpenSession(ctx context.Context, req *wire.OpenSessionRequest) 
 	return &wire.OpenSessionReply{Session: req.Token, Mark: res.Mark}, nil
 }
 
-// State returns a job's whole committed state.
-func (s *Server) State(_ context.Context, req *wire.StateRequest) (*wire.StateReply, error) {
-	j := s.job(req.Job)
-	if j == nil {
-		return nil, fmt.Errorf("job %q: %w", req.Job, cluster.ErrNotFound)
+// State returns a job's whole committed state; only the leader does.
+func (s *Server) State(ctx context.Context, req *wire.StateRequest) (*wire.StateReply, error) {
+	if err := s.linearize(ctx); err != nil {
+		return nil, err
+	}
+	j, err := s.mustJob(ctx, req.Job)
+	if err != nil {
+		return nil, err
 	}
 	return &wire.StateReply{Info: info(j), Params: j.Params, Private: j.Private}, nil
 }
@@ -223,9 +232,9 @@ func (s *Server) Subscribe(req *wire.SubscribeRequest, stream grpc.ServerStreami
 	after, first := req.After, req.Any
 	for {
 		changed := s.Replica.Changed()
-		j := s.job(req.Job)
-		if j == nil {
-			return fmt.Errorf("job %q: %w", req.Job, cluster.ErrNotFound)
+		j, err := s.mustJob(stream.Context(), req.Job)
+		if err != nil {
+			return err
 		}
 		pos := wire.Position{Generation: j.Generation, Version: j.Version}
 		over := j.Status == fsm.Finished || j.Status == fsm.Stopped || j.Status == fsm.Failed
@@ -253,9 +262,9 @@ func (s *Server) Watch(req *wire.WatchRequest, stream grpc.ServerStreamingServer
 	after := int64(req.After)
 	for {
 		changed := s.Replica.Changed()
-		j := s.job(req.Job)
-		if j == nil {
-			return fmt.Errorf("job %q: %w", req.Job, cluster.ErrNotFound)
+		j, err := s.mustJob(stream.Context(), req.Job)
+		if err != nil {
+			return err
 		}
 		s.mu.Lock()
 		h := s.hubs[req.Job]
@@ -301,9 +310,12 @@ func (s *Server) Deliver(stream grpc.BidiStreamingServer[wire.Uplink, wire.Downl
 	if hello == nil {
 		return fmt.Errorf("%w: the first message of a trajectory stream is a Hello", cluster.ErrInvalid)
 	}
-	mark, ok := s.mark(hello)
-	if !ok {
-		return fmt.Errorf("session %s of job %q: %w", hello.Session, hello.Job, cluster.ErrSession)
+	if _, err := s.mustJob(stream.Context(), hello.Job); err != nil {
+		return err
+	}
+	mark, err := s.mark(stream.Context(), hello)
+	if err != nil {
+		return err
 	}
 	s.mu.Lock()
 	r := s.learners[hello.Job]
@@ -326,9 +338,9 @@ func (s *Server) Deliver(stream grpc.BidiStreamingServer[wire.Uplink, wire.Downl
 		if !open {
 			return fmt.Errorf("%w: the learner's lease has ended", cluster.ErrUnavailable)
 		}
-		mark, ok := s.mark(hello)
-		if !ok {
-			return fmt.Errorf("session %s of job %q: %w", hello.Session, hello.Job, cluster.ErrSession)
+		mark, err := s.mark(stream.Context(), hello)
+		if err != nil {
+			return err
 		}
 		if down.Resume > 0 || mark != down.Mark || credit != down.Credit {
 			down.Mark, down.Credit = mark, credit
@@ -348,14 +360,50 @@ func (s *Server) Deliver(stream grpc.BidiStreamingServer[wire.Uplink, wire.Downl
 	}
 }
 
-func (s *Server) mark(h *wire.Hello) (mark uint64, ok bool) {
-	s.Replica.Read(func(st *fsm.State) {
-		var sess fsm.Session
-		if sess, ok = st.Session(h.Job, h.Session); ok {
-			mark, ok = sess.Mark, !sess.Expired
+// mark is the committed mark of a session.
+func (s *Server) mark(ctx context.Context, h *wire.Hello) (mark uint64, err error) {
+	var sess fsm.Session
+	look := func() (ok bool) {
+		s.Replica.Read(func(st *fsm.State) { sess, ok = st.Session(h.Job, h.Session) })
+		return ok && !sess.Expired
+	}
+	if !look() {
+		if err := s.linearize(ctx); err != nil {
+			return 0, fmt.Errorf("%w: this node cannot tell yet whether the session exists: %w", cluster.ErrUnavailable, err)
 		}
-	})
-	return mark, ok
+		if !look() {
+			return 0, fmt.Errorf("session %s of job %q: %w", h.Session, h.Job, cluster.ErrSession)
+		}
+	}
+	return sess.Mark, nil
+}
+
+// linearize waits until this node's state contains every command that was
+// answered before the call; a node that does not lead refuses.
+func (s *Server) linearize(ctx context.Context) error {
+	err := s.Replica.Linearize(ctx)
+	switch {
+	case errors.Is(err, replica.ErrNotLeader):
+		return s.notLeader()
+	case err != nil:
+		return fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
+	}
+	return nil
+}
+
+// mustJob returns a job. That it does not exist is said only by a leader whose
+// state is up to date: a node that has just started knows nothing yet.
+func (s *Server) mustJob(ctx context.Context, id string) (*fsm.Job, error) {
+	if j := s.job(id); j != nil {
+		return j, nil
+	}
+	if err := s.linearize(ctx); err != nil {
+		return nil, fmt.Errorf("%w: this node does not know job %q yet: %w", cluster.ErrUnavailable, id, err)
+	}
+	if j := s.job(id); j != nil {
+		return j, nil
+	}
+	return nil, fmt.Errorf("job %q: %w", id, cluster.ErrNotFound)
 }
 
 func receive(stream grpc.BidiStreamingServer[wire.Uplink, wire.Downlink], in *Intake, session string) error {

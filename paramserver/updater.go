@@ -29,6 +29,7 @@ type Updater struct {
 
 	layout policy.Layout // the model's, and log_z
 	tape   policy.Tape
+	frozen *frozenBackward // P_B as it was at version 0; nil unless the spec freezes it
 	asm    *policy.Assembler
 	loss   *losses.TB
 	opt    *optim.Optimiser
@@ -94,6 +95,9 @@ func NewUpdater(spec *job.Spec) (*Updater, error) {
 	u.grad = make([]float32, u.layout.Size())
 	model.Init(u.params[:model.Layout().Size()], spec.Seed)
 	u.params[len(u.params)-1] = float32(spec.Loss.LogZInit)
+	if spec.Policy.Backward == string(losses.Frozen) {
+		u.frozen = &frozenBackward{tape: model.NewTape(), params: append([]float32(nil), u.params[:len(u.params)-1]...)}
+	}
 	if m, ok := env.(envs.Moded); ok && m.NumModes() > 0 {
 		u.moded, u.modes = m, metrics.NewModes(m.NumModes())
 	}
@@ -126,6 +130,23 @@ func (u *Updater) ModesFound() (found, total int) {
 	return u.modes.Found(), u.modes.Len()
 }
 
+// frozenBackward gives log P_B of the initial parameters. The trunk is shared
+// with P_F, so leaving the head alone would not keep P_B where it is. The
+// parameters follow from the seed and need not be replicated.
+type frozenBackward struct {
+	tape   policy.Tape
+	params []float32
+	scores policy.Scores
+}
+
+func (f *frozenBackward) score(b *policy.Batch, out *policy.Scores) error {
+	if err := f.tape.Score(f.params, b, &f.scores); err != nil {
+		return err
+	}
+	copy(out.LogPB, f.scores.LogPB)
+	return nil
+}
+
 // Step applies one f-TB update. A trajectory whose actions cannot be replayed
 // is withdrawn through refuse and the step goes on without it. Non-finite
 // scores or gradients are an error, and the state is as it was.
@@ -151,6 +172,11 @@ func (u *Updater) Step(batch []wire.Trajectory, refuse func(*wire.Trajectory, er
 	}
 	if err := u.tape.Score(u.params[:len(u.params)-1], &u.batch, &u.scores); err != nil {
 		return nil, fmt.Errorf("update %d: %w", u.version+1, err)
+	}
+	if u.frozen != nil {
+		if err := u.frozen.score(&u.batch, &u.scores); err != nil {
+			return nil, fmt.Errorf("update %d: %w", u.version+1, err)
+		}
 	}
 	u.residuals(batch)
 	step := int64(u.version)
@@ -286,6 +312,11 @@ func (u *Updater) ImportanceLogZ(batch []wire.Trajectory) (losses.LogZ, error) {
 	}
 	if err := u.tape.Score(u.params[:len(u.params)-1], &u.batch, &u.scores); err != nil {
 		return losses.LogZ{}, err
+	}
+	if u.frozen != nil {
+		if err := u.frozen.score(&u.batch, &u.scores); err != nil {
+			return losses.LogZ{}, err
+		}
 	}
 	u.residuals(batch)
 	return losses.ImportanceLogZ(u.in.LogReward, u.in.LogPB, u.in.LogBehaviour)

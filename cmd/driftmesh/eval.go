@@ -101,7 +101,7 @@ func evaluate(spec *job.Spec, u *paramserver.Updater, samples int) (*evaluation,
 			return nil, err
 		}
 	}
-	batch, err := draw(spec, u, samples)
+	batch, err := drawSamples(spec, u, samples)
 	if err != nil {
 		return nil, err
 	}
@@ -109,8 +109,8 @@ func evaluate(spec *job.Spec, u *paramserver.Updater, samples int) (*evaluation,
 	return e, err
 }
 
-// draw samples the learned policy itself: no exploration.
-func draw(spec *job.Spec, u *paramserver.Updater, n int) ([]wire.Trajectory, error) {
+// drawSamples samples the learned policy itself: no exploration.
+func drawSamples(spec *job.Spec, u *paramserver.Updater, n int) ([]wire.Trajectory, error) {
 	r, err := newDrawer(spec)
 	if err != nil {
 		return nil, err

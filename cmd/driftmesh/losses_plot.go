@@ -77,7 +77,7 @@ func drawPanels(members []losses.Divergence, canvas draw.Canvas) error {
 	row := make([]*plot.Plot, len(panels))
 	for i, p := range panels {
 		var err error
-		if row[i], err = p.plot(members, i == 0); err != nil {
+		if row[i], err = p.plot(members, i == 1); err != nil {
 			return fmt.Errorf("plot %s: %w", p.y, err)
 		}
 	}
@@ -92,7 +92,7 @@ func (p lossPanel) plot(members []losses.Divergence, legend bool) (*plot.Plot, e
 	out := plot.New()
 	out.Title.Text, out.X.Label.Text, out.Y.Label.Text = p.title, p.x, p.y
 	out.X.Min, out.X.Max, out.Y.Min, out.Y.Max = p.from, p.to, p.lo, p.hi
-	out.Legend.Top, out.Legend.Left = true, false
+	out.Legend.Top, out.Legend.Left = true, true // free in the panel of g'
 	out.Legend.TextStyle.Font.Size = font.Points(9)
 	out.Add(plotter.NewGrid())
 	for i, d := range members {

@@ -170,7 +170,7 @@ func (m *follower) resume(ctx context.Context) error {
 }
 
 func (m *follower) info(ctx context.Context) (wire.JobInfo, error) {
-	reply, err := cluster.CallIdempotent(ctx, m.leader, (*cluster.Client).Status, &wire.StatusRequest{ClusterID: m.cluster, Job: m.s.spec.Name})
+	reply, err := cluster.CallIdempotent(ctx, m.leader, (*cluster.Client).Status, &wire.StatusRequest{ClusterID: m.cluster, Job: m.s.spec.Name, Linearizable: true})
 	if err != nil {
 		return wire.JobInfo{}, err
 	}

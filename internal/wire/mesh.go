@@ -46,6 +46,9 @@ type ControlReply struct{}
 type StatusRequest struct {
 	ClusterID string `msgpack:"c"` // "" is allowed here: status identifies a cluster
 	Job       string `msgpack:"j"` // "" for all
+	// Linearizable asks for an answer that contains everything answered
+	// anywhere before: only the leader gives it.
+	Linearizable bool `msgpack:"l"`
 }
 
 // StatusReply is what a server knows, from its own applied state.

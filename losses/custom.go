@@ -116,8 +116,7 @@ func (m *custom) checkSide(side float64) (end float64, err error) {
 		case math.Abs(g1) > customHuge || math.Abs(g2) > customHuge:
 			return m.lastKnot(lastDelta)
 		case side*(g1-last) < -1e-10*(1+math.Abs(last)):
-			return 0, fmt.Errorf("losses: a convex g; here g' falls between delta = %.6g (%.6g) and %.6g (%.6g)",
-				math.Min(lastDelta, delta), atMin(side, last, g1), math.Max(lastDelta, delta), atMin(side, g1, last))
+			return 0, falls(lastDelta, last, delta, g1)
 		case g2 < -1e-9*(1+math.Abs(g1)):
 			return 0, fmt.Errorf("losses: a convex g; here %s = %.6g at delta = %.6g", m.second(delta), g2, delta)
 		}
@@ -126,12 +125,12 @@ func (m *custom) checkSide(side float64) (end float64, err error) {
 	return side * customReach, nil
 }
 
-// atMin returns a on the side where the walk goes up, else b.
-func atMin(side, a, b float64) float64 {
-	if side > 0 {
-		return a
+// falls reports that g' goes down from the lesser of a and b to the greater.
+func falls(a, atA, b, atB float64) error {
+	if a > b {
+		a, atA, b, atB = b, atB, a, atA
 	}
-	return b
+	return fmt.Errorf("losses: a convex g; here g' falls from %.6g at delta = %.6g to %.6g at delta = %.6g", atA, a, atB, b)
 }
 
 // lastKnot is the last knot not beyond delta.

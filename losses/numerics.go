@@ -108,7 +108,7 @@ func integrate(f func(float64) float64, a, b float64) float64 {
 	if a == b {
 		return 0
 	}
-	r := refinement{f: f, panels: 300}
+	r := refinement{f: f, panels: 64}
 	return r.refine(a, b, gauss.panel(f, a, b))
 }
 

@@ -31,7 +31,7 @@ bench: ## Go benchmarks with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 table: build ## TV per member, normaliser and lag on 2-D height 8 (minutes)
-	$(BIN) losses table --out runs/table
+	$(BIN) losses table examples/members.yaml --normalisers all --out runs/table
 
 lint: ## gofmt, vet and the project's own rules
 	@fmt=$$(gofmt -l cmd chaos cluster envs internal losses metrics paramserver policy sampler 2>/dev/null); if [ -n "$$fmt" ]; then echo "gofmt wants to change:"; echo "$$fmt"; exit 1; fi

@@ -1,9 +1,6 @@
 package losses
 
-import (
-	"github.com/driftmesh/driftmesh/internal/fielderr"
-	"github.com/driftmesh/driftmesh/internal/job"
-)
+import "github.com/driftmesh/driftmesh/internal/job"
 
 // FromSpec builds the objective that a job describes: all trajectories of a
 // batch are one normaliser group. Faults are *fielderr.Error with paths inside
@@ -19,7 +16,7 @@ func FromSpec(l job.Loss, backward string, batch int) (tb *TB, warnings []string
 		return nil, nil, err
 	}
 	if warnings, err = normaliser.CheckGroup(member.At(0), batch); err != nil {
-		return nil, nil, fielderr.Prefix("normaliser", err)
+		return nil, nil, err
 	}
 	tb, err = NewTB(Config{Member: member, Normaliser: normaliser, Backward: Backward(backward), RunningDecay: l.RunningDecay})
 	return tb, warnings, err

@@ -99,6 +99,8 @@ type localRun struct {
 
 	// onRow sees every finished row with its timing.
 	onRow func(runs.Row, runs.Timing) error
+	// onUpdate, when set, sees how far training is after every update.
+	onUpdate func(version int64, trajectories uint64)
 	// save makes a Commit durable; nil keeps nothing.
 	save func(*fsm.Commit) error
 
@@ -144,6 +146,9 @@ func (r *localRun) train(ctx context.Context) error {
 // updated closes a stretch when one is due.
 func (r *localRun) updated(u *paramserver.Update) error {
 	r.rec.Add(u)
+	if r.onUpdate != nil {
+		r.onUpdate(int64(u.Version), u.Trajectories)
+	}
 	last := u.Version == uint64(r.spec.Train.Updates)
 	if every := uint64(r.spec.Eval.Every); !last && (every == 0 || u.Version%every != 0) {
 		return nil

@@ -25,7 +25,7 @@ func newLossesCmd() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newLossesListCmd(), newLossesPlotCmd(), newLossesEvalCmd())
+	cmd.AddCommand(newLossesListCmd(), newLossesPlotCmd(), newLossesEvalCmd(), newLossesTableCmd())
 	return cmd
 }
 

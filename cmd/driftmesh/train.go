@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/paramserver"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 )
 
@@ -46,6 +47,9 @@ func train(cmd *cobra.Command, f *jobFlags, path string) (err error) {
 	for _, w := range u.Warnings {
 		s.note("warning: %s", w)
 	}
+	if s.resumed != nil && u.Version() >= uint64(spec.Train.Updates) {
+		return s.finish(cmd.Context(), u, alreadyFinished(u))
+	}
 	r := newLocalRun(spec, u)
 	r.seconds, r.evalSeconds = s.seconds, s.evalSeconds
 	if s.resumed != nil {
@@ -53,9 +57,6 @@ func train(cmd *cobra.Command, f *jobFlags, path string) (err error) {
 		if err := s.run.TruncateAfter(s.resumed.Version); err != nil {
 			return err
 		}
-	}
-	if u.Version() >= uint64(spec.Train.Updates) {
-		return s.finish(cmd.Context(), u, fmt.Sprintf("finished at version %d before; --fresh starts over", u.Version()))
 	}
 	r.onRow = s.row
 	r.save = func(c *fsm.Commit) error {
@@ -66,6 +67,7 @@ func train(cmd *cobra.Command, f *jobFlags, path string) (err error) {
 		return s.checkpoint(u, params, c.Private, int64(c.Version), u.Trajectories(), c.Generation)
 	}
 	s.begin(f, 0, 0)
+	r.onUpdate = s.show.Progress
 	err = r.train(cmd.Context())
 	switch {
 	case err == nil:
@@ -75,4 +77,9 @@ func train(cmd *cobra.Command, f *jobFlags, path string) (err error) {
 		return errors.Join(errInterrupted, ferr)
 	}
 	return err
+}
+
+// alreadyFinished is the outcome of a command that has nothing left to do.
+func alreadyFinished(u *paramserver.Updater) string {
+	return fmt.Sprintf("was finished already, at version %d; --fresh starts over", u.Version())
 }

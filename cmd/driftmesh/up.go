@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -47,9 +48,23 @@ version.`,
 // folder; the servers' own log is what resumes.
 const checkpointEvery = 5 * time.Second
 
+// lookEvery is how often `up` asks how far the job is.
+const lookEvery = 250 * time.Millisecond
+
 func up(cmd *cobra.Command, f *upFlags, path string) (err error) {
 	spec, u, err := f.load(path)
 	if err != nil {
+		return err
+	}
+	binary, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cfg := local.Config{
+		Binary: binary, Dir: filepath.Join(f.runs, spec.Name, "mesh"),
+		Servers: f.servers, Workers: f.workers, Slots: f.slots,
+	}
+	if err := cfg.Check(); err != nil { // before there is a folder
 		return err
 	}
 	s, err := openSession(cmd, &f.jobFlags, spec, u)
@@ -58,21 +73,14 @@ func up(cmd *cobra.Command, f *upFlags, path string) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if s.resumed != nil && u.Version() >= uint64(spec.Train.Updates) {
-		return s.finish(cmd.Context(), u, fmt.Sprintf("finished at version %d before; --fresh starts over", u.Version()))
+		return s.finish(cmd.Context(), u, alreadyFinished(u))
 	}
 	for _, w := range u.Warnings {
 		s.note("warning: %s", w)
 	}
-	binary, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	s.begin(&f.jobFlags, f.servers, f.workers)
-	mesh, err := local.Start(local.Config{
-		Binary: binary, Dir: filepath.Join(s.run.Dir(), "mesh"),
-		Servers: f.servers, Workers: f.workers, Slots: f.slots,
-		Event: func(text string) { s.note("%s", text) },
-	})
+	cfg.Event = func(text string) { s.note("%s", text) }
+	mesh, err := local.Start(cfg)
 	if err != nil {
 		return err
 	}
@@ -129,6 +137,11 @@ func (m *follower) follow(ctx context.Context) error {
 			return err
 		}
 	}
+	var looks sync.WaitGroup
+	defer looks.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	looks.Go(func() { m.look(ctx) })
 	for {
 		err := m.watch(ctx)
 		if ctx.Err() != nil {
@@ -178,6 +191,39 @@ func (m *follower) info(ctx context.Context) (wire.JobInfo, error) {
 		return wire.JobInfo{}, fmt.Errorf("job %q: %w", m.s.spec.Name, cluster.ErrNotFound)
 	}
 	return reply.Jobs[0], nil
+}
+
+// look keeps the display moving between reports.
+func (m *follower) look(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		client, err := m.leader.Find(ctx)
+		if err != nil {
+			continue
+		}
+		reply, err := client.Status(ctx, &wire.StatusRequest{ClusterID: m.cluster, Job: m.s.spec.Name})
+		if err != nil || len(reply.Jobs) == 0 {
+			continue // a server is down; watch says so and finds another
+		}
+		m.s.show.Progress(int64(reply.Jobs[0].Version), reply.Jobs[0].Trajectories)
+		m.s.show.Alive(alive(reply.Servers), alive(reply.Workers))
+	}
+}
+
+func alive(members []wire.MemberInfo) int {
+	n := 0
+	for _, m := range members {
+		if m.Alive {
+			n++
+		}
+	}
+	return n
 }
 
 // watch follows the reports of the present learner until the stream ends.

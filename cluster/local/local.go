@@ -28,7 +28,7 @@ type Config struct {
 	Slots   int    // sampler loops per worker process
 	// Event, when set, is told in a sentence of every death and restart.
 	Event  func(string)
-	Logger *slog.Logger
+	Logger *slog.Logger // nil: none
 }
 
 // Mesh is a running local mesh. It is safe for concurrent use.
@@ -49,8 +49,11 @@ const host = "127.0.0.1"
 // Start founds the cluster if Dir holds none, and starts every process. The
 // processes end when Stop is called, and also when this process dies.
 func Start(cfg Config) (*Mesh, error) {
-	if err := cfg.check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &Mesh{cfg: cfg, children: map[string]*child{}, fatal: make(chan error, 1), cancel: cancel}
@@ -60,7 +63,9 @@ func Start(cfg Config) (*Mesh, error) {
 	return m, nil
 }
 
-func (c *Config) check() error {
+// Check says what is wrong with the numbers of processes, as fielderr.Error of
+// the flags that carry them.
+func (c *Config) Check() error {
 	var errs []error
 	if c.Servers != 1 && c.Servers != 3 {
 		errs = append(errs, fielderr.New("--servers", c.Servers, "1 or 3"))

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,27 +27,60 @@ func (f *clientFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.json, "json", false, "as JSON")
 }
 
-// connect asks the first server that answers which cluster it is.
-func (f *clientFlags) connect(cmd *cobra.Command) (*cluster.Leader, string, error) {
+// connect asks the first server that answers which cluster it is. The reply is
+// what that server knows.
+func (f *clientFlags) connect(ctx context.Context) (*cluster.Leader, *wire.StatusReply, error) {
+	var faults []error
+	for _, addr := range f.servers {
+		if err := checkAddr("--server", addr); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if len(faults) > 0 {
+		return nil, nil, errors.Join(faults...)
+	}
 	var last error
 	for _, addr := range f.servers {
-		reply, err := ask(cmd, addr)
+		reply, err := ask(ctx, addr)
 		if err == nil {
 			leader := cluster.NewLeader(reply.ClusterID, func() []string { return f.servers }, cluster.DialOptions{})
-			return leader, reply.ClusterID, nil
+			return leader, reply, nil
 		}
-		last = fmt.Errorf("%s: %w", addr, err)
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return nil, nil, ctx.Err()
+		}
+		last = err
 	}
-	return nil, "", last
+	if errors.Is(last, cluster.ErrUnavailable) || errors.Is(last, context.DeadlineExceeded) {
+		return nil, nil, fmt.Errorf("no server answers at %s (%w); is one running, and does --server name it?", strings.Join(f.servers, ", "), reason{last})
+	}
+	return nil, nil, fmt.Errorf("%s: %w", f.servers[len(f.servers)-1], last)
 }
 
-func ask(cmd *cobra.Command, addr string) (*wire.StatusReply, error) {
+// answerTimeout bounds how long a client waits for a server, and for a leader
+// to be elected.
+const answerTimeout = 10 * time.Second
+
+// reason shortens the text of a connection error to its end: gRPC wraps what
+// the operating system said in several layers of quotation.
+type reason struct{ error }
+
+func (r reason) Unwrap() error { return r.error }
+
+func (r reason) Error() string {
+	text := strings.TrimRight(r.error.Error(), `"`)
+	return strings.TrimSpace(text[strings.LastIndex(text, ": ")+1:])
+}
+
+func ask(ctx context.Context, addr string) (*wire.StatusReply, error) {
 	c, err := cluster.Dial(addr, cluster.DialOptions{})
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	return c.Status(cmd.Context(), &wire.StatusRequest{})
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout/5) // a server that hangs must not hide the next
+	defer cancel()
+	return c.Status(ctx, &wire.StatusRequest{})
 }
 
 func newSubmitCmd() *cobra.Command {
@@ -61,7 +98,9 @@ func newSubmitCmd() *cobra.Command {
 			for _, w := range u.Warnings {
 				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", w)
 			}
-			leader, id, err := f.connect(cmd)
+			ctx, cancel := context.WithTimeout(cmd.Context(), answerTimeout)
+			defer cancel()
+			leader, known, err := f.connect(ctx)
 			if err != nil {
 				return err
 			}
@@ -70,7 +109,7 @@ func newSubmitCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			reply, err := cluster.CallIdempotent(cmd.Context(), leader, (*cluster.Client).Submit, &wire.SubmitRequest{ClusterID: id, Spec: data})
+			reply, err := cluster.CallIdempotent(ctx, leader, (*cluster.Client).Submit, &wire.SubmitRequest{ClusterID: known.ClusterID, Spec: data})
 			if err != nil {
 				return err
 			}
@@ -97,20 +136,18 @@ func newStatusCmd() *cobra.Command {
 		Short: "Show a cluster's nodes and jobs",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			leader, id, err := f.connect(cmd)
+			ctx, cancel := context.WithTimeout(cmd.Context(), answerTimeout)
+			defer cancel()
+			leader, known, err := f.connect(ctx)
 			if err != nil {
 				return err
 			}
 			defer leader.Close()
-			req := &wire.StatusRequest{ClusterID: id}
+			req := &wire.StatusRequest{ClusterID: known.ClusterID}
 			if len(args) == 1 {
 				req.Job = args[0]
 			}
-			client, err := leader.Find(cmd.Context())
-			if err != nil {
-				return err
-			}
-			reply, err := client.Status(cmd.Context(), req)
+			reply, err := newest(ctx, leader, known, req)
 			if err != nil {
 				return err
 			}
@@ -125,6 +162,32 @@ func newStatusCmd() *cobra.Command {
 	}
 	f.add(cmd)
 	return cmd
+}
+
+// newest asks the leader; where there is none, which is when a status matters
+// most, it asks the server that is known to answer.
+func newest(ctx context.Context, leader *cluster.Leader, known *wire.StatusReply, req *wire.StatusRequest) (*wire.StatusReply, error) {
+	if known.Leader != "" {
+		brief, cancel := context.WithTimeout(ctx, answerTimeout/5)
+		defer cancel()
+		if reply, err := askAbout(brief, leader, known.Leader, req); err == nil {
+			return reply, nil
+		}
+	}
+	for _, s := range known.Servers {
+		if s.ID == known.Node {
+			return askAbout(ctx, leader, s.Addr, req)
+		}
+	}
+	return known, nil
+}
+
+func askAbout(ctx context.Context, clients *cluster.Leader, addr string, req *wire.StatusRequest) (*wire.StatusReply, error) {
+	c, err := clients.Client(addr)
+	if err != nil {
+		return nil, err
+	}
+	return c.Status(ctx, req)
 }
 
 func printStatus(out io.Writer, s *wire.StatusReply) error {
@@ -148,12 +211,14 @@ func newStopCmd() *cobra.Command {
 		Short: "Stop a job; what is trained is committed first",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			leader, id, err := f.connect(cmd)
+			ctx, cancel := context.WithTimeout(cmd.Context(), answerTimeout)
+			defer cancel()
+			leader, known, err := f.connect(ctx)
 			if err != nil {
 				return err
 			}
 			defer leader.Close()
-			_, err = cluster.Call(cmd.Context(), leader, (*cluster.Client).Control, &wire.ControlRequest{ClusterID: id, Job: args[0], Verb: wire.VerbStop})
+			_, err = cluster.Call(ctx, leader, (*cluster.Client).Control, &wire.ControlRequest{ClusterID: known.ClusterID, Job: args[0], Verb: wire.VerbStop})
 			if err != nil {
 				return err
 			}

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -10,7 +12,6 @@ import (
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/runs"
 	"github.com/driftmesh/driftmesh/internal/wire"
-	"github.com/driftmesh/driftmesh/losses"
 	"github.com/driftmesh/driftmesh/metrics"
 	"github.com/driftmesh/driftmesh/paramserver"
 	"github.com/driftmesh/driftmesh/sampler"
@@ -19,6 +20,9 @@ import (
 // loadRun builds what a run folder's checkpoint describes.
 func loadRun(path string) (*job.Spec, *paramserver.Updater, error) {
 	c, err := runs.LoadCheckpoint(path)
+	if err != nil && !holdsRun(path) {
+		return nil, nil, fmt.Errorf("%s: %w; want the folder of one, such as runs/hypergrid-2d", path, runs.ErrNoRun)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -36,6 +40,17 @@ func loadRun(path string) (*job.Spec, *paramserver.Updater, error) {
 	return spec, u, nil
 }
 
+// holdsRun says whether a path is the folder of a run or of a checkpoint, or is
+// a file, whose own error says more.
+func holdsRun(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil || !info.IsDir() {
+		return err == nil
+	}
+	_, err = os.Stat(filepath.Join(path, runs.StateFile))
+	return err == nil || runs.Exists(path)
+}
+
 // evaluation is what `eval` prints.
 type evaluation struct {
 	Name         string          `json:"name"`
@@ -44,9 +59,17 @@ type evaluation struct {
 	Exact        *metrics.Report `json:"exact"` // null where the environment cannot be enumerated
 	LogZ         float64         `json:"log_z"` // learned scalar
 	// ImportanceLogZ is estimated from fresh on-policy samples.
-	ImportanceLogZ losses.LogZ `json:"importance_log_z"`
-	ModesFound     int         `json:"modes_found"` // by training
-	ModesTotal     int         `json:"modes_total"`
+	ImportanceLogZ estimate `json:"importance_log_z"`
+	ModesFound     int      `json:"modes_found"` // by training
+	ModesTotal     int      `json:"modes_total"`
+}
+
+// estimate is a number with what is known of its error.
+type estimate struct {
+	Value   float64 `json:"value"`
+	StdErr  float64 `json:"std_err"`
+	Samples int     `json:"samples"`
+	ESS     float64 `json:"ess"` // effective sample size, in samples
 }
 
 func newEvalCmd() *cobra.Command {
@@ -82,7 +105,7 @@ func newEvalCmd() *cobra.Command {
 			}
 			fmt.Fprintf(w, "  log Z   %.4f learned\n", e.LogZ)
 			is := e.ImportanceLogZ
-			fmt.Fprintf(w, "  log Z   %.4f ± %.4f by importance sampling (%d samples, ESS %.0f)\n", is.Value, is.StdErr, is.N, is.ESS)
+			fmt.Fprintf(w, "  log Z   %.4f ± %.4f by importance sampling (%d samples, ESS %.0f)\n", is.Value, is.StdErr, is.Samples, is.ESS)
 			return nil
 		},
 	}
@@ -105,7 +128,8 @@ func evaluate(spec *job.Spec, u *paramserver.Updater, samples int) (*evaluation,
 	if err != nil {
 		return nil, err
 	}
-	e.ImportanceLogZ, err = u.ImportanceLogZ(batch)
+	z, err := u.ImportanceLogZ(batch)
+	e.ImportanceLogZ = estimate{Value: z.Value, StdErr: z.StdErr, Samples: z.N, ESS: z.ESS}
 	return e, err
 }
 

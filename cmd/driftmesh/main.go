@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,7 @@ import (
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/runs"
-	"github.com/driftmesh/driftmesh/losses"
+	"github.com/driftmesh/driftmesh/internal/strictyaml"
 )
 
 // version is set when the binary is built.
@@ -42,34 +43,53 @@ func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	return execute(ctx, args, stdout, stderr)
+}
+
+// execute is run under a context that says when to end.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	err := checkVerb(root, args)
+	if err == nil {
+		err = root.ExecuteContext(ctx)
+	}
 	code := exitCode(err)
-	if err != nil && code != exitInterrupted {
+	if code == exitInterrupted {
+		err = besidesInterrupt(err)
+	}
+	if err != nil {
 		fmt.Fprintf(stderr, "driftmesh: %v\n", err)
 	}
 	return code
 }
 
-// errUsage marks faults of the command line itself.
-var errUsage = errors.New("usage")
-
 // errInterrupted says that a run was checkpointed because it was told to end.
 var errInterrupted = errors.New("interrupted")
 
+// userFaults are the sentinels of what only the user can mend.
+var userFaults = []error{
+	fs.ErrNotExist, job.ErrTooLarge,
+	runs.ErrForeign, runs.ErrCorrupt, runs.ErrNoRun, runs.ErrLocked,
+	cluster.ErrInvalid, cluster.ErrNotFound, cluster.ErrConflict,
+	cluster.ErrForeignCluster, cluster.ErrNotLoopback, cluster.ErrInitialised, cluster.ErrLocked,
+}
+
 func exitCode(err error) int {
-	var field *fielderr.Error
+	var (
+		field *fielderr.Error
+		line  *strictyaml.Fault
+		fault userFault
+	)
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case errors.As(err, &field), errors.Is(err, errUsage), errors.Is(err, fs.ErrNotExist),
-		errors.Is(err, job.ErrTooLarge), errors.Is(err, runs.ErrForeign), errors.Is(err, runs.ErrCorrupt),
-		errors.Is(err, runs.ErrNoRun), errors.Is(err, cluster.ErrInvalid), errors.Is(err, cluster.ErrNotFound):
+	case errors.As(err, &field), errors.As(err, &line), errors.As(err, &fault),
+		slices.ContainsFunc(userFaults, func(target error) bool { return errors.Is(err, target) }):
 		return exitBadInput
 	}
 	return exitFailed
@@ -90,37 +110,18 @@ f-Trajectory-Balance updates.
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
+	root.SetFlagErrorFunc(flagFault)
 	root.AddCommand(
 		newTrainCmd(), newUpCmd(),
 		newServerCmd(), newWorkerCmd(), newSubmitCmd(), newStatusCmd(), newStopCmd(),
 		newEvalCmd(), newSampleCmd(),
 		newEnvsCmd(), newLossesCmd(), newSchemaCmd(), newVersionCmd(),
 	)
-	for _, c := range root.Commands() {
-		usageErrors(c)
-	}
+	argumentFaults(root)
 	return root
-}
-
-// usageErrors marks the argument checks of a command and its children.
-func usageErrors(c *cobra.Command) {
-	if check := c.Args; check != nil {
-		c.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return fmt.Errorf("%w: %w (see %s --help)", errUsage, err, cmd.CommandPath())
-			}
-			return nil
-		}
-	}
-	for _, child := range c.Commands() {
-		usageErrors(child)
-	}
 }
 
 // newLogger writes structured logs as text.
 func newLogger(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
-
-var _ = losses.Convention

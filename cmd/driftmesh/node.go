@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +37,6 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.preset, "preset", "local", "gossip timings: local or lan")
 	fl.BoolVar(&f.leash, "leash", false, "end when standard input closes (for a parent process)")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "log debug messages")
-	cmd.MarkFlagRequired("data")
 }
 
 func (f *nodeFlags) logger() *slog.Logger {
@@ -56,6 +57,40 @@ func (f *nodeFlags) onLeash(ctx context.Context) (context.Context, context.Cance
 		}()
 	}
 	return ctx, cancel
+}
+
+// check finds what is wrong with the flags before anything is written.
+func (f *nodeFlags) check(listen map[string]string) error {
+	var errs []error
+	if f.data == "" {
+		errs = append(errs, fielderr.New("--data", nil, "a folder for the node's identity, log and snapshots"))
+	} else if info, err := os.Stat(f.data); err == nil && !info.IsDir() {
+		errs = append(errs, fielderr.New("--data", f.data, "a folder; this is a file"))
+	}
+	if _, err := cluster.PresetByName(f.preset); err != nil {
+		errs = append(errs, fielderr.New("--preset", f.preset, "local or lan"))
+	}
+	addrs := map[string]string{"--gossip": f.gossip}
+	maps.Copy(addrs, listen)
+	for _, flag := range slices.Sorted(maps.Keys(addrs)) {
+		errs = append(errs, checkAddr(flag, addrs[flag]))
+	}
+	for _, addr := range f.join {
+		errs = append(errs, checkAddr("--join", addr))
+	}
+	return errors.Join(errs...)
+}
+
+// checkAddr refuses an address that a node of an insecure mesh must not use.
+func checkAddr(flag, addr string) error {
+	err := cluster.Security{}.CheckAddr(addr)
+	switch {
+	case errors.Is(err, cluster.ErrNotLoopback):
+		return fielderr.New(flag, addr, "an address on loopback, such as 127.0.0.1:7400: links are neither encrypted nor authenticated yet")
+	case err != nil:
+		return fielderr.New(flag, addr, "host:port, such as 127.0.0.1:7400")
+	}
+	return nil
 }
 
 // introduce asks the servers at addrs which cluster they are and where it

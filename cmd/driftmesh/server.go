@@ -15,6 +15,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/clock"
+	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
@@ -57,6 +58,9 @@ needs neither.`,
 // serve wires a server node and ends it in reverse order:
 // identity → gRPC listener → gossip → replica → server loops → gRPC.
 func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error) {
+	if err := f.check(map[string]string{"--grpc": f.grpc, "--raft": f.raft}); err != nil {
+		return err
+	}
 	id, fresh, err := serverIdentity(ctx, f)
 	if err != nil {
 		return err
@@ -146,6 +150,11 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 // serverIdentity opens the data directory. A new one must be told, by --init or
 // --join, which cluster it is to be part of.
 func serverIdentity(ctx context.Context, f *serverFlags) (id *cluster.Identity, fresh bool, err error) {
+	if unused, err := emptyDir(f.data); err != nil {
+		return nil, false, err
+	} else if unused && !f.init && len(f.join) == 0 {
+		return nil, false, fielderr.New("--join", nil, fmt.Sprintf("the gRPC address of a server of a cluster, or --init to found one, because the folder %s is new", f.data))
+	}
 	id, err = cluster.LoadOrCreate(f.data)
 	if err != nil {
 		return nil, false, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -46,7 +47,7 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 func (f *jobFlags) load(path string) (*job.Spec, *paramserver.Updater, error) {
 	spec, src, err := job.Load(path, f.sets)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, userFault{err}
 	}
 	u, err := paramserver.NewUpdater(spec)
 	if err != nil {
@@ -72,7 +73,7 @@ func openSession(cmd *cobra.Command, f *jobFlags, spec *job.Spec, u *paramserver
 	s := &session{spec: spec, out: cmd.OutOrStdout()}
 	dir := filepath.Join(f.runs, spec.Name)
 	if f.fresh && runs.Exists(dir) {
-		if err := os.RemoveAll(dir); err != nil {
+		if err := removeRun(dir); err != nil {
 			return nil, err
 		}
 	}
@@ -105,7 +106,9 @@ func openSession(cmd *cobra.Command, f *jobFlags, spec *job.Spec, u *paramserver
 	}
 	if err == nil && s.resumed != nil {
 		here.From = s.resumed.Version
-		err = restore(u, s.resumed)
+		if err = restore(u, s.resumed); err != nil {
+			err = fmt.Errorf("%s: %w", dir, err)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -114,10 +117,27 @@ func openSession(cmd *cobra.Command, f *jobFlags, spec *job.Spec, u *paramserver
 		return nil, err
 	}
 	timings, err := runs.ReadTimings(dir)
+	if err != nil {
+		return nil, errors.Join(err, s.run.Close())
+	}
 	if n := len(timings); n > 0 {
 		s.seconds, s.evalSeconds = float64(timings[n-1].Seconds), float64(timings[n-1].EvalSeconds)
 	}
-	return s, err
+	return s, nil
+}
+
+// removeRun deletes a run's folder unless another process has it open. A folder
+// that is damaged is deleted all the same.
+func removeRun(dir string) error {
+	r, err := runs.Open(dir, runs.Session{Started: time.Now()})
+	if errors.Is(err, runs.ErrLocked) {
+		return err
+	}
+	err = os.RemoveAll(dir)
+	if r != nil {
+		err = errors.Join(err, r.Close()) // the lock is held until all is gone
+	}
+	return err
 }
 
 // sameJob refuses to go on with a run whose job was another one. What may
@@ -125,50 +145,68 @@ func openSession(cmd *cobra.Command, f *jobFlags, spec *job.Spec, u *paramserver
 func sameJob(dir string, old, now *job.Spec) error {
 	a, b := *old, *now
 	a.Train.Updates, a.Eval, a.Mesh = b.Train.Updates, b.Eval, b.Mesh
-	if path := firstDifference(a, b); path != "" {
-		return fielderr.New(path, "another value than the run in "+dir, "the same job to resume it, --set name=NEW for another run, or --fresh to start over")
+	d := firstDifference(a, b)
+	if d == nil {
+		return nil
+	}
+	return fielderr.New(d.path, literal(d.now), fmt.Sprintf("%s, as the run in %s has it, to resume that; --set name=NEW for another run, or --fresh to start over", literal(d.old), dir))
+}
+
+// discrepancy is a field in which two specs differ, with its JSON values.
+type discrepancy struct {
+	path     string // dotted
+	old, now any
+}
+
+// firstDifference compares two specs field by field; nil for no difference.
+func firstDifference(old, now job.Spec) *discrepancy {
+	return difference("", generic(old), generic(now))
+}
+
+// generic is a spec as JSON objects.
+func generic(spec job.Spec) (out any) {
+	data, err := json.Marshal(spec)
+	if err == nil {
+		err = json.Unmarshal(data, &out)
+	}
+	if err != nil { // a spec that was read can be written
+		return err.Error()
+	}
+	return out
+}
+
+func difference(path string, old, now any) *discrepancy {
+	mo, oko := old.(map[string]any)
+	mn, okn := now.(map[string]any)
+	if !oko || !okn {
+		if reflect.DeepEqual(old, now) {
+			return nil
+		}
+		return &discrepancy{path, old, now}
+	}
+	keys := maps.Clone(mo)
+	maps.Copy(keys, mn)
+	for _, k := range slices.Sorted(maps.Keys(keys)) {
+		if d := difference(strings.TrimPrefix(path+"."+k, "."), mo[k], mn[k]); d != nil {
+			return d
+		}
 	}
 	return nil
 }
 
-// firstDifference returns the dotted path of the first field in which two
-// specs differ, "" for none.
-func firstDifference(a, b job.Spec) string {
-	var x, y any
-	for spec, v := range map[*job.Spec]*any{&a: &x, &b: &y} {
-		data, err := json.Marshal(spec)
-		if err != nil || json.Unmarshal(data, v) != nil {
-			return "job"
-		}
-	}
-	return difference("", x, y)
-}
+// quoted is a value that fielderr shows as it is.
+type quoted string
 
-func difference(path string, x, y any) string {
-	mx, okx := x.(map[string]any)
-	my, oky := y.(map[string]any)
-	if !okx || !oky {
-		if reflect.DeepEqual(x, y) {
-			return ""
-		}
-		return path
+// literal writes a value as it would stand in a job file.
+func literal(v any) quoted {
+	if v == nil {
+		return "nothing"
 	}
-	var keys []string
-	for k := range mx {
-		keys = append(keys, k)
+	text, err := json.Marshal(v)
+	if err != nil {
+		return quoted(fmt.Sprint(v))
 	}
-	for k := range my {
-		if _, ok := mx[k]; !ok {
-			keys = append(keys, k)
-		}
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		if d := difference(strings.TrimPrefix(path+"."+k, "."), mx[k], my[k]); d != "" {
-			return d
-		}
-	}
-	return ""
+	return quoted(text)
 }
 
 // privateTensor is the name of the learner's own state in a checkpoint.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
@@ -23,6 +24,9 @@ on trajectories of exactly k updates ago. Equal seeds give equal metrics, bit fo
 bit, at any GOMAXPROCS. Ctrl-C checkpoints; the same command goes on.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if lag < 0 {
+				return fielderr.New("--lag", lag, "an integer of at least 0")
+			}
 			if cmd.Flags().Changed("lag") {
 				f.sets = append(f.sets, fmt.Sprintf("train.lag=%d", lag))
 			}

@@ -44,8 +44,14 @@ the leader assigns to its slots.`,
 
 // work wires a worker: identity → gossip → slots.
 func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) {
+	if err := f.check(nil); err != nil {
+		return err
+	}
 	if f.slots < 1 || f.slots > 1024 {
 		return fielderr.New("--slots", f.slots, "1 to 1024")
+	}
+	if err := needJoin(f.join); err != nil {
+		return err
 	}
 	if err := setNice(f.nice); err != nil {
 		logger.Warn("priority not set", "nice", f.nice, "error", err)
@@ -55,9 +61,6 @@ func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, id.Close()) }()
-	if err := needJoin(f.join); err != nil {
-		return err
-	}
 	reply, err := introduce(ctx, f.join, &wire.JoinRequest{ClusterID: id.ClusterID(), NodeID: id.NodeID()})
 	if err != nil {
 		if ctx.Err() != nil {

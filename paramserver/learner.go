@@ -105,6 +105,9 @@ func (l *Learner) Run(ctx context.Context) error {
 			return fmt.Errorf("feed: %w", err)
 		}
 		update, err := l.Updater.Step(batch, l.Feed.Refuse)
+		if errors.Is(err, ErrNoBatch) {
+			continue // one sender of nonsense does not end the job
+		}
 		if err != nil {
 			return err
 		}

@@ -52,7 +52,8 @@ func (u *Updater) Marshal() (params, priv []byte, err error) {
 	return wire.EncodeFloats(nil, u.params), priv, nil
 }
 
-// Restore makes the Updater continue from a committed state.
+// Restore makes the Updater continue from a committed state. A state that does
+// not fit is ErrState and changes nothing.
 func (u *Updater) Restore(version uint64, params, priv []byte) error {
 	values, err := wire.DecodeFloats(params)
 	if err != nil {
@@ -62,44 +63,55 @@ func (u *Updater) Restore(version uint64, params, priv []byte) error {
 }
 
 // RestoreFloats is Restore for parameters that are decoded already.
-func (u *Updater) RestoreFloats(version uint64, values []float32, priv []byte) (err error) {
-	if len(values) != len(u.params) {
-		return fmt.Errorf("%w: %d parameters, this job's layout has %d", ErrState, len(values), len(u.params))
+func (u *Updater) RestoreFloats(version uint64, values []float32, priv []byte) error {
+	p, opt, modes, err := u.decode(values, priv)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrState, err)
 	}
-	var p private
-	if err := msgpack.Unmarshal(priv, &p); err != nil {
-		return fmt.Errorf("%w: private part: %v", ErrState, err)
-	}
-	if p.Format != privateFormat {
-		return fmt.Errorf("%w: learner state format %d, this build writes %d", ErrState, p.Format, privateFormat)
-	}
-	opt := optim.State{Step: p.OptimSteps}
-	if opt.M, err = wire.DecodeFloats(p.First); err != nil {
-		return fmt.Errorf("%w: %v", ErrState, err)
-	}
-	if opt.V, err = wire.DecodeFloats(p.Second); err != nil {
-		return fmt.Errorf("%w: %v", ErrState, err)
-	}
-	if !finite(values) {
-		return fmt.Errorf("%w: it holds NaN or infinity", ErrState)
+	// Either restores all of its part or nothing.
+	before := u.loss.State()
+	if err := u.loss.Restore(p.Normaliser); err != nil {
+		return fmt.Errorf("%w: %w", ErrState, err)
 	}
 	if err := u.opt.Restore(opt); err != nil {
-		return fmt.Errorf("%w: %v", ErrState, err)
-	}
-	if err := u.loss.Restore(p.Normaliser); err != nil {
-		return fmt.Errorf("%w: %v", ErrState, err)
-	}
-	if u.modes != nil {
-		modes := metrics.NewModes(0)
-		if err := modes.UnmarshalBinary(p.Modes); err != nil {
-			return fmt.Errorf("%w: %v", ErrState, err)
-		}
-		if modes.Len() != u.modes.Len() {
-			return fmt.Errorf("%w: %d modes, this environment has %d", ErrState, modes.Len(), u.modes.Len())
-		}
-		u.modes = modes
+		return fmt.Errorf("%w: %w", ErrState, errors.Join(err, u.loss.Restore(before)))
 	}
 	copy(u.params, values)
+	u.modes = modes
 	u.version, u.trajectories = version, p.Trajectories
 	return nil
+}
+
+// decode reads a state and compares its shape with this job's.
+func (u *Updater) decode(values []float32, priv []byte) (p private, opt optim.State, modes *metrics.Modes, err error) {
+	if len(values) != len(u.params) {
+		return p, opt, nil, fmt.Errorf("%d parameters, this job's layout has %d", len(values), len(u.params))
+	}
+	if !finite(values) {
+		return p, opt, nil, errors.New("the parameters hold NaN or infinity")
+	}
+	if err := msgpack.Unmarshal(priv, &p); err != nil {
+		return p, opt, nil, fmt.Errorf("private part: %w", err)
+	}
+	if p.Format != privateFormat {
+		return p, opt, nil, fmt.Errorf("learner state format %d, this build writes %d", p.Format, privateFormat)
+	}
+	opt.Step = p.OptimSteps
+	if opt.M, err = wire.DecodeFloats(p.First); err != nil {
+		return p, opt, nil, fmt.Errorf("first moments: %w", err)
+	}
+	if opt.V, err = wire.DecodeFloats(p.Second); err != nil {
+		return p, opt, nil, fmt.Errorf("second moments: %w", err)
+	}
+	if u.modes == nil {
+		return p, opt, nil, nil
+	}
+	modes = metrics.NewModes(0)
+	if err := modes.UnmarshalBinary(p.Modes); err != nil {
+		return p, opt, nil, fmt.Errorf("modes: %w", err)
+	}
+	if modes.Len() != u.modes.Len() {
+		return p, opt, nil, fmt.Errorf("%d modes, this environment has %d", modes.Len(), u.modes.Len())
+	}
+	return p, opt, modes, nil
 }

@@ -41,6 +41,7 @@ type Updater struct {
 	moded        envs.Moded     // nil when the environment has no modes
 	modes        *metrics.Modes // found by training trajectories; nil with moded
 	best         *bestKeeper
+	key          []byte
 
 	batch   policy.Batch
 	actions [][]int32
@@ -64,6 +65,10 @@ type Update struct {
 	LearningRate float64
 	LogZRate     float64
 }
+
+// ErrNoBatch says that nothing was left of a batch once what cannot be trained
+// on had been refused. The state is as it was; the next batch may be better.
+var ErrNoBatch = errors.New("no trajectory of the batch can be trained on")
 
 // LogZName is the name of the learned log Z in the parameter layout.
 const LogZName = "log_z"
@@ -148,60 +153,106 @@ func (f *frozenBackward) score(b *policy.Batch, out *policy.Scores) error {
 }
 
 // Step applies one f-TB update. A trajectory whose actions cannot be replayed
-// is withdrawn through refuse and the step goes on without it. Non-finite
-// scores or gradients are an error, and the state is as it was.
+// is withdrawn through refuse and the step goes on without it; when too few are
+// left the rest is withdrawn as well, and the error is ErrNoBatch. Non-finite
+// scores or gradients are an error. After any error the state is as it was.
+// The order of batch may change.
 func (u *Updater) Step(batch []wire.Trajectory, refuse func(*wire.Trajectory, error)) (*Update, error) {
-	refused := 0
-	for {
-		u.actions = u.actions[:0]
-		for i := range batch {
-			u.actions = append(u.actions, batch[i].Actions)
-		}
-		err := u.asm.Assemble(u.actions, &u.batch)
-		var bad *policy.TrajectoryError
-		if errors.As(err, &bad) && len(batch) > 1 {
-			refuse(&batch[bad.Trajectory], err)
-			refused++
-			batch = append(batch[:bad.Trajectory], batch[bad.Trajectory+1:]...)
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("update %d: %w", u.version+1, err)
-		}
-		break
-	}
-	if err := u.tape.Score(u.params[:len(u.params)-1], &u.batch, &u.scores); err != nil {
-		return nil, fmt.Errorf("update %d: %w", u.version+1, err)
-	}
-	if u.frozen != nil {
-		if err := u.frozen.score(&u.batch, &u.scores); err != nil {
-			return nil, fmt.Errorf("update %d: %w", u.version+1, err)
-		}
-	}
-	u.residuals(batch)
-	step := int64(u.version)
-	if err := u.loss.Evaluate(step, &u.in, &u.out); err != nil {
-		return nil, fmt.Errorf("update %d: %w", u.version+1, err)
-	}
-	clear(u.grad)
-	if err := u.tape.Backprop(u.spread(), u.grad[:len(u.grad)-1]); err != nil {
-		return nil, fmt.Errorf("update %d: %w", u.version+1, err)
-	}
-	u.grad[len(u.grad)-1] = float32(u.out.GradLogZ)
-	rates := u.rates(step)
-	norm, err := u.opt.Step(u.params, u.grad, rates)
+	offered := len(batch)
+	batch, err := u.assemble(batch, refuse)
 	if err != nil {
 		return nil, fmt.Errorf("update %d: %w", u.version+1, err)
+	}
+	normaliser := u.loss.State() // the only state that moves before the optimiser's
+	rates := u.rates(int64(u.version))
+	norm, err := u.descend(batch, rates)
+	if err != nil {
+		return nil, fmt.Errorf("update %d: %w", u.version+1, errors.Join(err, u.loss.Restore(normaliser)))
 	}
 	u.version++
 	u.trajectories += uint64(len(batch))
 	u.observe(batch)
 	u.update = Update{
-		Version: u.version, Trajectories: u.trajectories, Batch: batch, Refused: refused,
+		Version: u.version, Trajectories: u.trajectories, Batch: batch, Refused: offered - len(batch),
 		GradNorm: norm, LogZ: u.LogZ(), In: &u.in, Loss: &u.out,
 		LearningRate: rates.Forward, LogZRate: rates.LogZ,
 	}
 	return &u.update, nil
+}
+
+// assemble replays the batch and returns what of it can be trained on. What was
+// refused stays behind that in the slice: its owner reuses the rows' buffers.
+func (u *Updater) assemble(batch []wire.Trajectory, refuse func(*wire.Trajectory, error)) ([]wire.Trajectory, error) {
+	offered := len(batch)
+	for len(batch) > 0 {
+		err := u.replay(batch)
+		if err == nil {
+			break
+		}
+		var bad *policy.TrajectoryError
+		if !errors.As(err, &bad) {
+			return nil, err
+		}
+		refuse(&batch[bad.Trajectory], err)
+		withdrawn, last := batch[bad.Trajectory], len(batch)-1
+		copy(batch[bad.Trajectory:], batch[bad.Trajectory+1:])
+		batch[last] = withdrawn
+		batch = batch[:last]
+	}
+	if len(batch) == offered {
+		return batch, nil
+	}
+	// The spec was checked for whole batches; the normaliser may not do with less.
+	if _, err := losses.Normaliser(u.Spec.Loss.Normaliser).CheckGroup(u.Divergence(), len(batch)); err != nil {
+		for i := range batch {
+			refuse(&batch[i], fmt.Errorf("the rest of its batch was refused: %w", err))
+		}
+		batch = nil
+	}
+	if len(batch) == 0 {
+		return nil, ErrNoBatch
+	}
+	return batch, nil
+}
+
+// replay assembles the trajectories as they are.
+func (u *Updater) replay(batch []wire.Trajectory) error {
+	u.actions = u.actions[:0]
+	for i := range batch {
+		u.actions = append(u.actions, batch[i].Actions)
+	}
+	return u.asm.Assemble(u.actions, &u.batch)
+}
+
+// score fills the loss's input from the assembled batch.
+func (u *Updater) score(batch []wire.Trajectory) error {
+	if err := u.tape.Score(u.params[:len(u.params)-1], &u.batch, &u.scores); err != nil {
+		return err
+	}
+	if u.frozen != nil {
+		if err := u.frozen.score(&u.batch, &u.scores); err != nil {
+			return err
+		}
+	}
+	u.residuals(batch)
+	return nil
+}
+
+// descend turns the assembled batch into one move of the parameters and returns
+// the norm of the gradient.
+func (u *Updater) descend(batch []wire.Trajectory, rates optim.Rates) (norm float64, err error) {
+	if err := u.score(batch); err != nil {
+		return 0, err
+	}
+	if err := u.loss.Evaluate(int64(u.version), &u.in, &u.out); err != nil {
+		return 0, err
+	}
+	clear(u.grad)
+	if err := u.tape.Backprop(u.spread(), u.grad[:len(u.grad)-1]); err != nil {
+		return 0, err
+	}
+	u.grad[len(u.grad)-1] = float32(u.out.GradLogZ)
+	return u.opt.Step(u.params, u.grad, rates)
 }
 
 // residuals sums the transitions of each trajectory into the loss's input.
@@ -262,8 +313,11 @@ func (u *Updater) observe(batch []wire.Trajectory) {
 		if u.modes != nil {
 			u.modes.Add(u.moded.Mode(states, i))
 		}
-		if u.best.wants(batch[i].LogReward) {
-			u.best.add(fsm.Object{Text: states.Text(i), LogReward: batch[i].LogReward, Version: batch[i].Version})
+		if !u.best.wants(batch[i].LogReward) {
+			continue
+		}
+		if u.key = states.AppendKey(u.key[:0], i); u.best.fresh(u.key) {
+			u.best.add(u.key, fsm.Object{Text: states.Text(i), LogReward: batch[i].LogReward, Version: batch[i].Version})
 		}
 	}
 }
@@ -303,21 +357,11 @@ func finite(x []float32) bool {
 
 // ImportanceLogZ estimates log Z from trajectories of a known behaviour.
 func (u *Updater) ImportanceLogZ(batch []wire.Trajectory) (losses.LogZ, error) {
-	u.actions = u.actions[:0]
-	for i := range batch {
-		u.actions = append(u.actions, batch[i].Actions)
-	}
-	if err := u.asm.Assemble(u.actions, &u.batch); err != nil {
+	if err := u.replay(batch); err != nil {
 		return losses.LogZ{}, err
 	}
-	if err := u.tape.Score(u.params[:len(u.params)-1], &u.batch, &u.scores); err != nil {
+	if err := u.score(batch); err != nil {
 		return losses.LogZ{}, err
 	}
-	if u.frozen != nil {
-		if err := u.frozen.score(&u.batch, &u.scores); err != nil {
-			return losses.LogZ{}, err
-		}
-	}
-	u.residuals(batch)
 	return losses.ImportanceLogZ(u.in.LogReward, u.in.LogPB, u.in.LogBehaviour)
 }

@@ -1,0 +1,128 @@
+package paramserver_test
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/schedule"
+	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/paramserver"
+)
+
+// modalSpec is a small network on a grid that has modes.
+func modalSpec() *job.Spec {
+	spec := gridSpec(2, 8)
+	spec.Policy.Hidden = []int{8, 8}
+	return spec
+}
+
+// TestRestoredUpdaterGoesOnWithTheSameBits, whatever it was when it restored.
+func TestRestoredUpdaterGoesOnWithTheSameBits(t *testing.T) {
+	for name, change := range map[string]func(*job.Spec){
+		"adam":    func(*job.Spec) {},
+		"sgd":     func(s *job.Spec) { s.Optimiser.Kind, s.Optimiser.Momentum = "sgd", 0.9 },
+		"running": func(s *job.Spec) { s.Loss.Normaliser = "running" },
+		"frozen":  func(s *job.Spec) { s.Policy.Backward = "frozen" },
+		"annealed": func(s *job.Spec) {
+			s.Loss.Divergence = "alpha"
+			s.Loss.Parameter = &schedule.Value{Kind: schedule.Linear, From: 0.75, To: 1.2, Over: 30}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := modalSpec()
+			change(spec)
+			advance := func(u *paramserver.Updater, n int) {
+				roller := newRoller(t, spec)
+				for range n {
+					batch, err := roller.SampleN(16, u.Params(), u.Version(), u.Trajectories()+1, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					mustStep(t, u, batch)
+				}
+			}
+			u := newUpdater(t, spec)
+			advance(u, 20)
+			params, private, err := u.Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := newUpdater(t, spec)
+			advance(v, 7)
+			if err := v.Restore(u.Version(), params, private); err != nil {
+				t.Fatal(err)
+			}
+			if v.Version() != 20 || v.Trajectories() != u.Trajectories() {
+				t.Errorf("restored at version %d with %d trajectories", v.Version(), v.Trajectories())
+			}
+			advance(u, 15)
+			advance(v, 15)
+			if !bytes.Equal(state(t, u), state(t, v)) {
+				t.Error("the restored updater goes on with other bits")
+			}
+			if a, _ := u.ModesFound(); a == 0 {
+				t.Error("no mode found in 320 trajectories")
+			} else if b, _ := v.ModesFound(); a != b {
+				t.Errorf("%d modes found after a restore, want %d", b, a)
+			}
+		})
+	}
+}
+
+// TestForeignStateIsRefused with ErrState, and changes nothing.
+func TestForeignStateIsRefused(t *testing.T) {
+	spec := modalSpec()
+	spec.Loss.Normaliser = "running"
+	source := train(t, spec, 5)
+	params, private, err := source.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit := func(change func(map[string]any)) []byte {
+		var fields map[string]any
+		if err := msgpack.Unmarshal(private, &fields); err != nil {
+			t.Fatal(err)
+		}
+		change(fields)
+		out, err := msgpack.Marshal(fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	other := train(t, gridSpec(2, 8), 1)
+	otherParams, otherPrivate, err := other.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nan := wire.EncodeFloats(nil, slices.Repeat([]float32{float32(math.NaN())}, len(params)/4))
+	for name, c := range map[string]struct{ params, private []byte }{
+		"another network":           {otherParams, otherPrivate},
+		"another network's moments": {params, otherPrivate},
+		"half a float":              {params[:len(params)-1], private},
+		"NaN":                       {nan, private},
+		"nothing":                   {nil, nil},
+		"garbage":                   {params, []byte("garbage")},
+		"cut off":                   {params, private[:len(private)/2]},
+		"newer format":              {params, edit(func(f map[string]any) { f["f"] = 99 })},
+		"NaN moments":               {params, edit(func(f map[string]any) { f["m"] = nan })},
+		"other normaliser":          {params, edit(func(f map[string]any) { f["n"] = []float64{} })},
+		"NaN normaliser":            {params, edit(func(f map[string]any) { f["n"] = []float64{math.NaN(), 1} })},
+		"no modes":                  {params, edit(func(f map[string]any) { f["o"] = nil })},
+	} {
+		u := train(t, spec, 3)
+		before := state(t, u)
+		if err := u.Restore(5, c.params, c.private); !errors.Is(err, paramserver.ErrState) {
+			t.Errorf("%s: got %v, want ErrState", name, err)
+		}
+		if u.Version() != 3 || !bytes.Equal(before, state(t, u)) {
+			t.Errorf("%s: the refused state has changed something", name)
+		}
+	}
+}

@@ -28,7 +28,7 @@ type evaluator struct {
 	exact   *metrics.Evaluator // nil where the environment cannot be enumerated
 
 	next    uint64       // version at which the next row is due
-	cut     *runs.Row    // row whose Commit is in flight
+	cuts    []runs.Row   // rows whose Commits are in flight, oldest first
 	work    chan evalJob // room for one
 	began   time.Time    // of the stretch
 	updates int
@@ -57,9 +57,11 @@ func (e *evaluator) updated(u *Update) error {
 	return nil
 }
 
-// proposed is the learner's OnPropose: it cuts the stretch at this version.
+// proposed is the learner's OnPropose: it cuts the stretch at this version. The
+// last version always gets a row.
 func (e *evaluator) proposed(c *fsm.Commit) {
-	if e.cut != nil || e.rec.Empty() || c.Version < e.next && !c.Done || len(e.work) > 0 {
+	busy := len(e.cuts) > 0 || len(e.work) > 0
+	if e.rec.Empty() || !c.Done && (busy || c.Version < e.next) {
 		return
 	}
 	row := e.rec.Row(e.updater)
@@ -67,23 +69,25 @@ func (e *evaluator) proposed(c *fsm.Commit) {
 	for _, m := range c.Marks {
 		row.Stale += m.Stale
 	}
-	e.cut = &row
+	e.cuts = append(e.cuts, row)
 }
 
 // committed is the learner's OnCommit.
 func (e *evaluator) committed(c *fsm.Commit, _ time.Duration) {
-	if e.cut == nil || uint64(e.cut.Version) != c.Version {
+	if len(e.cuts) == 0 || uint64(e.cuts[0].Version) != c.Version {
 		return
 	}
+	row := e.cuts[0]
+	e.cuts = e.cuts[1:]
 	now := e.clock.Now()
 	seconds := now.Sub(e.began).Seconds()
 	t := runs.Timing{
-		Version: e.cut.Version, Seconds: runs.Float(seconds),
+		Version: row.Version, Seconds: runs.Float(seconds),
 		UpdatesPerS: runs.Float(float64(e.updates) / seconds), TrajectoriesPerS: runs.Float(float64(e.trained) / seconds),
 	}
 	t.Servers, t.Workers = e.members()
-	e.work <- evalJob{*e.cut, t, c.Params} // there is room: proposed looked
-	e.cut, e.updates, e.trained, e.began = nil, 0, 0, now
+	e.work <- evalJob{row, t, c.Params} // waits for a running evaluation only at the end
+	e.updates, e.trained, e.began = 0, 0, now
 	e.next = c.Version + uint64(max(1, e.spec.Eval.Every))
 }
 

@@ -31,6 +31,17 @@ func (h *hub) publish(r Report) {
 	if len(h.reports) > maxReports {
 		h.reports = append(h.reports[:0], h.reports[len(h.reports)-maxReports:]...)
 	}
+	h.notify()
+}
+
+// wake makes watchers look again.
+func (h *hub) wake() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.notify()
+}
+
+func (h *hub) notify() {
 	close(h.changed)
 	h.changed = make(chan struct{})
 }

@@ -146,7 +146,8 @@ func (s *Server) startLearners(ctx context.Context, wg *sync.WaitGroup) {
 func (s *Server) ended(ctx context.Context, jobID string, r *running, err error) {
 	s.mu.Lock()
 	delete(s.learners, jobID)
-	delete(s.granted, jobID) // a new run needs a new epoch
+	delete(s.granted, jobID)  // a new run needs a new epoch
+	defer s.hub(jobID).wake() // watchers wait for this end
 	switch {
 	case err == nil, errors.Is(err, ErrFenced), errors.Is(err, context.Canceled):
 		s.failures[jobID] = 0
@@ -190,11 +191,7 @@ func (s *Server) newLearner(j *fsm.Job, cancel context.CancelFunc) (*running, fu
 	}
 	logger := s.Logger.With("job", j.ID, "epoch", j.Epoch)
 	intake := NewIntake(NewReplay(spec.Mesh.ReplayMax, spec.Mesh.Rollout, spec.Mesh.MaxLag, spec.Mesh.OnStale == "drop"), spec.Train.Batch, u.Version(), logger)
-	h := s.hubs[j.ID]
-	if h == nil {
-		h = newHub()
-		s.hubs[j.ID] = h
-	}
+	h := s.hub(j.ID)
 	ev := newEvaluator(spec, u, h, s.Clock, s.members, logger)
 	log := &raftLog{replica: s.Replica, logger: logger}
 	l := &Learner{
@@ -221,6 +218,16 @@ func (s *Server) newLearner(j *fsm.Job, cancel context.CancelFunc) (*running, fu
 		return err
 	}
 	return &running{epoch: j.Epoch, intake: intake, cancel: cancel, done: make(chan struct{})}, run, nil
+}
+
+// hub returns the reports of a job; s.mu is held.
+func (s *Server) hub(jobID string) *hub {
+	h := s.hubs[jobID]
+	if h == nil {
+		h = newHub()
+		s.hubs[jobID] = h
+	}
+	return h
 }
 
 func (s *Server) stopLearners() {

@@ -267,28 +267,24 @@ func (s *Server) Watch(req *wire.WatchRequest, stream grpc.ServerStreamingServer
 			return err
 		}
 		s.mu.Lock()
-		h := s.hubs[req.Job]
+		h, learning := s.hub(req.Job), s.learners[req.Job] != nil
 		s.mu.Unlock()
-		var more <-chan struct{}
-		if h != nil {
-			var reports []Report
-			reports, more = h.after(after)
-			for _, r := range reports {
-				row, err := json.Marshal(r)
-				if err != nil {
-					return fmt.Errorf("metrics row: %w", err)
-				}
-				if err := stream.Send(&wire.WatchReply{Row: row}); err != nil {
-					return err
-				}
-				after = r.Row.Version
+		reports, more := h.after(after)
+		for _, r := range reports {
+			row, err := json.Marshal(r)
+			if err != nil {
+				return fmt.Errorf("metrics row: %w", err)
 			}
+			if err := stream.Send(&wire.WatchReply{Row: row}); err != nil {
+				return err
+			}
+			after = r.Row.Version
 		}
 		if j.Learner != "" && j.Learner != s.Node {
 			return cluster.ErrNotLeader{Addr: j.LearnerAddr}
 		}
-		if j.Status != fsm.Running && j.Status != fsm.Paused && more != nil {
-			return nil
+		if j.Status != fsm.Running && j.Status != fsm.Paused && !learning {
+			return nil // and the last row was sent: it is published before the learner ends
 		}
 		select {
 		case <-changed:

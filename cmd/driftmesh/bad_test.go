@@ -106,7 +106,7 @@ func badWorld(t *testing.T, dir string) {
 	}
 	write(t, filepath.Join(dir, "file"), "a file where a folder should be\n")
 	quick, root := filepath.Join(dir, "quick.yaml"), filepath.Join(dir, "runs")
-	for _, name := range []string{"quick", "truncated", "flipped", "pytorch", "swapped", "locked"} {
+	for _, name := range []string{"quick", "truncated", "flipped", "pytorch", "swapped", "locked", "meshed"} {
 		ok(t, "train", quick, "--runs", root, "--set", "name="+name)
 	}
 	params := func(name string) string {
@@ -143,6 +143,9 @@ func badWorld(t *testing.T, dir string) {
 		t.Fatal("no checkpoint was swapped")
 	}
 
+	if err := os.Mkdir(filepath.Join(root, "meshed", meshDir), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	held, err := runs.Open(filepath.Join(root, "locked"), runs.Session{})
 	if err != nil {
 		t.Fatal(err)

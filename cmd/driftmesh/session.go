@@ -68,8 +68,12 @@ type session struct {
 	seconds, evalSeconds float64
 }
 
-// openSession creates or resumes runs/<name>.
-func openSession(cmd *cobra.Command, f *jobFlags, spec *job.Spec, u *paramserver.Updater) (*session, error) {
+// meshDir is the folder inside a run's that holds the nodes of `up`. Where it
+// is, the servers' log is the truth about the run.
+const meshDir = "mesh"
+
+// openSession creates or resumes runs/<name>, for a mesh or for this process.
+func openSession(cmd *cobra.Command, f *jobFlags, spec *job.Spec, u *paramserver.Updater, mesh bool) (*session, error) {
 	s := &session{spec: spec, out: cmd.OutOrStdout()}
 	dir := filepath.Join(f.runs, spec.Name)
 	if f.fresh && runs.Exists(dir) {
@@ -97,12 +101,15 @@ func openSession(cmd *cobra.Command, f *jobFlags, spec *job.Spec, u *paramserver
 	if err != nil {
 		return nil, err
 	}
-	if err := sameJob(dir, old, spec); err != nil {
+	if err := sameJob(dir, old, spec, mesh); err != nil {
 		return nil, err
 	}
 	s.resumed, err = runs.LoadCheckpoint(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		s.resumed, err = nil, nil
+	}
+	if err == nil {
+		err = sameVerb(dir, mesh, s.resumed != nil)
 	}
 	if err == nil && s.resumed != nil {
 		here.From = s.resumed.Version
@@ -140,11 +147,28 @@ func removeRun(dir string) error {
 	return err
 }
 
-// sameJob refuses to go on with a run whose job was another one. What may
-// differ is how long it trains and how often it is looked at.
-func sameJob(dir string, old, now *job.Spec) error {
+// sameVerb keeps `train` and `up` from going on with each other's runs: a mesh
+// goes on from its own log, which knows nothing of what `train` adds, so one of
+// them would take the run back to an older version.
+func sameVerb(dir string, mesh, trained bool) error {
+	_, err := os.Stat(filepath.Join(dir, meshDir))
+	switch was := err == nil; {
+	case was && !mesh:
+		return userFault{fmt.Errorf("the run in %s was trained by driftmesh up, which resumes it; --set name=NEW makes another run, --fresh starts over", dir)}
+	case !was && mesh && trained:
+		return userFault{fmt.Errorf("the run in %s was trained by driftmesh train, which resumes it; --set name=NEW makes another run, --fresh starts over", dir)}
+	}
+	return nil
+}
+
+// sameJob refuses to go on with a run whose job was another one. In one process
+// it may differ in how long it trains and how often it is looked at; the servers
+// of a mesh hold the job as it was submitted.
+func sameJob(dir string, old, now *job.Spec, mesh bool) error {
 	a, b := *old, *now
-	a.Train.Updates, a.Eval, a.Mesh = b.Train.Updates, b.Eval, b.Mesh
+	if !mesh {
+		a.Train.Updates, a.Eval, a.Mesh = b.Train.Updates, b.Eval, b.Mesh
+	}
 	d := firstDifference(a, b)
 	if d == nil {
 		return nil

@@ -43,7 +43,7 @@ func train(cmd *cobra.Command, f *jobFlags, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := openSession(cmd, f, spec, u)
+	s, err := openSession(cmd, f, spec, u, false)
 	if err != nil {
 		return err
 	}

@@ -61,13 +61,13 @@ func up(cmd *cobra.Command, f *upFlags, path string) (err error) {
 		return err
 	}
 	cfg := local.Config{
-		Binary: binary, Dir: filepath.Join(f.runs, spec.Name, "mesh"),
+		Binary: binary, Dir: filepath.Join(f.runs, spec.Name, meshDir),
 		Servers: f.servers, Workers: f.workers, Slots: f.slots,
 	}
 	if err := cfg.Check(); err != nil { // before there is a folder
 		return err
 	}
-	s, err := openSession(cmd, &f.jobFlags, spec, u)
+	s, err := openSession(cmd, &f.jobFlags, spec, u, true)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"image/png"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/driftmesh/driftmesh/internal/runs"
+)
+
+const quickJob = "testdata/bad/quick.yaml"
+
+// trainQuick trains the quick job in a folder of its own and returns the folder
+// of the run.
+func trainQuick(t *testing.T, args ...string) string {
+	t.Helper()
+	root := t.TempDir()
+	ok(t, append([]string{"train", quickJob, "--runs", root, "--set", "train.updates=300", "--set", "eval.every=50"}, args...)...)
+	return filepath.Join(root, "quick")
+}
+
+// TestSameSeedSameBits: equal seeds give equal metrics and parameters, bit for
+// bit, however many threads there are; another seed gives others.
+func TestSameSeedSameBits(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for name, args := range map[string][]string{
+		"on-policy": nil,
+		"lag":       {"--lag", "20", "--set", "sampling.epsilon=0.05"},
+	} {
+		first := trainQuick(t, args...)
+		want := read(t, first, runs.MetricsFile)
+		if n := strings.Count(want, "\n"); n != 6 {
+			t.Fatalf("%s: %d rows, want 6", name, n)
+		}
+		for _, threads := range []int{1, 2, 8} {
+			runtime.GOMAXPROCS(threads)
+			again := trainQuick(t, args...)
+			if got := read(t, again, runs.MetricsFile); got != want {
+				t.Errorf("%s: metrics at GOMAXPROCS %d differ:\n%s\nfrom\n%s", name, threads, got, want)
+			}
+			if !slices.Equal(parameters(t, first), parameters(t, again)) {
+				t.Errorf("%s: parameters at GOMAXPROCS %d differ", name, threads)
+			}
+		}
+		if other := trainQuick(t, append(args, "--set", "seed=2")...); read(t, other, runs.MetricsFile) == want {
+			t.Errorf("%s: another seed gives the same metrics", name)
+		}
+	}
+}
+
+func parameters(t testing.TB, dir string) []float32 {
+	t.Helper()
+	c, err := runs.LoadCheckpoint(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Params
+}
+
+// TestInterruptedTrainingResumes: a run that is interrupted, resumed, and
+// interrupted again ends with the very parameters of one that was left alone.
+func TestInterruptedTrainingResumes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	job := []string{"train", quickJob, "--set", "train.updates=12000", "--set", "eval.every=500", "--set", "policy.hidden=[24]"}
+	undisturbed := t.TempDir()
+	ok(t, append(job, "--runs", undisturbed)...)
+
+	root := t.TempDir()
+	dir := filepath.Join(root, "quick")
+	var at int64
+	for range 2 {
+		p := start(t, append(job, "--runs", root)...)
+		until(t, "a row after what was there", func() bool {
+			rows, err := runs.ReadRows(dir)
+			return err == nil && len(rows) > 0 && rows[len(rows)-1].Version > at
+		})
+		p.interrupt(t)
+		if code := p.wait(t); code != exitInterrupted {
+			t.Fatalf("exit %d, want %d", code, exitInterrupted)
+		}
+		resumed := strings.Contains(p.stdout.String(), "resuming at version "+decimal(at)+" of 12000")
+		if resumed != (at > 0) {
+			t.Errorf("resumed from %d, says:\n%s", at, p.stdout.String())
+		}
+		c, err := runs.LoadCheckpoint(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Version <= at || c.Version >= 12000 {
+			t.Fatalf("interrupted at version %d after %d", c.Version, at)
+		}
+		at = c.Version
+		if want := "interrupted at version " + decimal(at) + "; the same command resumes"; !strings.Contains(p.stdout.String(), want) {
+			t.Errorf("no %q in\n%s", want, p.stdout.String())
+		}
+		if p.stderr.String() != "" {
+			t.Errorf("on standard error:\n%s", p.stderr.String())
+		}
+	}
+	out := ok(t, append(job, "--runs", root)...)
+	if !strings.Contains(out, "resuming at version "+decimal(at)) || !strings.Contains(out, "finished after 12000 updates") {
+		t.Errorf("the end says\n%s", out)
+	}
+	if !slices.Equal(parameters(t, dir), parameters(t, filepath.Join(undisturbed, "quick"))) {
+		t.Error("the parameters differ from those of the undisturbed run")
+	}
+	risingRows(t, dir, 12000)
+	before := contents(t, filepath.Join(dir, runs.CheckpointDir))
+	if out := ok(t, append(job, "--runs", root)...); !strings.Contains(out, "was finished already, at version 12000") || strings.Contains(out, "resuming") {
+		t.Errorf("once more says\n%s", out)
+	}
+	if len(changes(before, contents(t, filepath.Join(dir, runs.CheckpointDir)))) > 0 {
+		t.Error("a command with nothing to do changes the checkpoint")
+	}
+	if info, err := runs.ReadInfo(dir); err != nil || len(info.Sessions) != 4 || info.Sessions[2].From != at {
+		t.Errorf("sessions of the run: %+v, %v", info, err)
+	}
+	if out := ok(t, append(job, "--runs", root, "--fresh", "--set", "train.updates=10")...); !strings.Contains(out, "finished after 10 updates") {
+		t.Errorf("--fresh says\n%s", out)
+	}
+}
+
+func decimal(v int64) string {
+	text, _ := json.Marshal(v)
+	return string(text)
+}
+
+// risingRows checks that versions rise strictly, up to the last one.
+func risingRows(t *testing.T, dir string, last int64) {
+	t.Helper()
+	rows, err := runs.ReadRows(dir)
+	if err != nil || len(rows) == 0 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	for i := 1; i < len(rows); i++ {
+		if rows[i].Version <= rows[i-1].Version || rows[i].Trajectories <= rows[i-1].Trajectories {
+			t.Errorf("row %d: version %d, %d trajectories after %d, %d", i, rows[i].Version, rows[i].Trajectories, rows[i-1].Version, rows[i-1].Trajectories)
+		}
+	}
+	if got := rows[len(rows)-1].Version; got != last {
+		t.Errorf("the last row is of version %d, want %d", got, last)
+	}
+}
+
+// TestExamples trains every example for a moment and looks at what it leaves.
+func TestExamples(t *testing.T) {
+	jobs, err := filepath.Glob("../../examples/*.yaml")
+	if err != nil || len(jobs) < 5 {
+		t.Fatalf("%d examples, %v", len(jobs), err)
+	}
+	for _, job := range jobs {
+		name := strings.TrimSuffix(filepath.Base(job), ".yaml")
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			out := ok(t, "train", job, "--runs", root, "--set", "train.updates=40", "--set", "eval.every=20", "--set", "policy.hidden=[16]")
+			if !strings.Contains(out, "finished after 40 updates") || !strings.Contains(out, "report.html") {
+				t.Errorf("says\n%s", out)
+			}
+			dirs, err := filepath.Glob(filepath.Join(root, "*"))
+			if err != nil || len(dirs) != 1 {
+				t.Fatalf("run folders %v, %v", dirs, err)
+			}
+			runFolder(t, dirs[0], 40)
+		})
+	}
+}
+
+// runFolder checks that a run's folder holds what it should.
+func runFolder(t *testing.T, dir string, version float64) {
+	t.Helper()
+	risingRows(t, dir, int64(version))
+	if timings, err := runs.ReadTimings(dir); err != nil || len(timings) == 0 || timings[len(timings)-1].Version != int64(version) {
+		t.Errorf("timings %+v, %v", timings, err)
+	}
+	info := decode(t, read(t, dir, runs.InfoFile))
+	keys(t, info, "name", "seed", "driftmesh_version", "sessions")
+	if !strings.Contains(read(t, dir, runs.ConfigFile), "hypergrid") {
+		t.Error("config.yaml names no environment")
+	}
+	page := read(t, dir, runs.ReportFile)
+	if !strings.Contains(page, "</html>") || strings.Contains(page, "src=\"http") {
+		t.Error("the report is no self-contained page")
+	}
+	plots, err := filepath.Glob(filepath.Join(dir, runs.PlotsDir, "*.png"))
+	if err != nil || len(plots) < 5 {
+		t.Errorf("plots %v, %v", plots, err)
+	}
+	for _, path := range plots {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := png.DecodeConfig(bytes.NewReader(data)); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if e := decode(t, ok(t, "eval", dir, "--json", "--samples", "64")); e["version"] != version {
+		t.Errorf("eval of version %v, want %v", e["version"], version)
+	}
+	if n := strings.Count(ok(t, "sample", dir, "-n", "5"), "\n"); n != 5 {
+		t.Errorf("%d samples, want 5", n)
+	}
+}

@@ -24,8 +24,8 @@ var ErrGap = errors.New("gap in the trajectory stream")
 // Invariants, per session: settled < next; settled+1..next-1 are in the queue;
 // credit never goes back.
 type Replay struct {
-	capacity int // trajectories waiting, over all sessions
-	rollout  int // the smallest credit that lets a worker send one batch
+	capacity int // trajectories waiting, over all sessions, but for each one's last rollout
+	rollout  int // trajectories that a worker sends at once
 	maxLag   int64
 	drop     bool // on_stale: drop
 
@@ -45,7 +45,8 @@ type stream struct {
 	streams int // connections that carry it now
 }
 
-// NewReplay makes an empty queue for capacity trajectories.
+// NewReplay makes an empty queue for capacity trajectories, at least as many as
+// are taken at once, from workers that send rollout at once.
 func NewReplay(capacity, rollout int, maxLag int64, dropStale bool) *Replay {
 	return &Replay{capacity: capacity, rollout: rollout, maxLag: maxLag, drop: dropStale && maxLag > 0, sessions: map[string]*stream{}}
 }
@@ -83,7 +84,7 @@ func (r *Replay) Offer(session string, batch []wire.Trajectory, version uint64) 
 		}
 		s.next++
 		t.Session = session
-		if t.Version > version || math.IsNaN(t.LogReward) || math.IsInf(t.LogReward, 0) || math.IsInf(t.LogBehaviour, 1) {
+		if t.Version > version || math.IsNaN(t.LogReward) || math.IsInf(t.LogReward, 0) || math.IsInf(t.LogBehaviour, 0) {
 			t.Actions = nil // refused when its turn comes
 		}
 		r.queue = append(r.queue, *t)
@@ -179,14 +180,17 @@ func (r *Replay) Marks() []fsm.Mark {
 }
 
 // Credit is the highest sequence number that the session may send now: its
-// fair share of the queue beyond what the learner has settled.
+// fair share of the queue beyond what the learner has settled. Workers send
+// whole rollouts, so there is room for the one that reaches the share: together
+// the sessions can always fill the queue's capacity, and no batch starves.
 func (r *Replay) Credit(session string) uint64 {
 	s := r.sessions[session]
 	if s == nil {
 		return 0
 	}
-	share := max(r.rollout, r.capacity/r.active())
-	s.credit = max(s.credit, s.settled+uint64(share))
+	n := r.active()
+	share := (r.capacity + n - 1) / n
+	s.credit = max(s.credit, s.settled+uint64(share+r.rollout-1))
 	return s.credit
 }
 

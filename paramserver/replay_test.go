@@ -1,0 +1,340 @@
+package paramserver_test
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/paramserver"
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
+)
+
+// run is n consecutive trajectories from first, sampled with version.
+func run(first uint64, n int, version uint64) []wire.Trajectory {
+	out := make([]wire.Trajectory, n)
+	for i := range out {
+		out[i] = wire.Trajectory{Seq: first + uint64(i), Version: version, Actions: []int32{0}}
+	}
+	return out
+}
+
+func offer(t testing.TB, r *paramserver.Replay, session string, batch []wire.Trajectory, version uint64) {
+	t.Helper()
+	if err := r.Offer(session, batch, version); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func seqs(batch []wire.Trajectory) (out []uint64) {
+	for _, tr := range batch {
+		out = append(out, tr.Seq)
+	}
+	return out
+}
+
+func TestReplayIsFirstInFirstOut(t *testing.T) {
+	r := paramserver.NewReplay(64, 4, 0, false)
+	if next := r.Open("a", 0); next != 1 {
+		t.Errorf("a new session begins at %d", next)
+	}
+	if next := r.Open("b", 10); next != 11 {
+		t.Errorf("a session with mark 10 goes on at %d", next)
+	}
+	offer(t, r, "a", run(1, 3, 0), 0)
+	offer(t, r, "b", run(11, 2, 0), 0)
+	offer(t, r, "a", run(4, 1, 0), 0)
+	if got := r.Take(7, 0, nil); len(got) != 0 || r.Waiting() != 6 {
+		t.Errorf("took %d of 6 where 7 were wanted, %d wait", len(got), r.Waiting())
+	}
+	if m := r.Marks(); m != nil {
+		t.Errorf("marks before anything was settled: %v", m)
+	}
+	got := r.Take(5, 0, nil)
+	if !slices.Equal(seqs(got), []uint64{1, 2, 3, 11, 12}) || got[3].Session != "b" {
+		t.Errorf("took %v", got)
+	}
+	want := []fsm.Mark{{Session: "a", Seq: 3, Admitted: 3}, {Session: "b", Seq: 12, Admitted: 2}}
+	if m := r.Marks(); !slices.Equal(m, want) {
+		t.Errorf("marks %v, want %v", m, want)
+	}
+	if m := r.Marks(); m != nil {
+		t.Errorf("the same progress twice: %v", m)
+	}
+}
+
+// TestReplayDispositions: everything gets one, in order, and the mark counts it.
+func TestReplayDispositions(t *testing.T) {
+	r := paramserver.NewReplay(64, 4, 5, true)
+	r.Open("a", 0)
+	batch := run(1, 10, 10)
+	batch[0].Version = 4                 // 6 behind at version 10
+	batch[1].Version = 11                // from the future
+	batch[2].LogReward = math.NaN()      //
+	batch[3].LogReward = math.Inf(-1)    //
+	batch[5].LogBehaviour = math.Inf(-1) // would make every ratio infinite
+	batch[6].LogBehaviour = math.Inf(1)  //
+	batch[7].LogBehaviour = math.NaN()   // none: legal
+	batch[8].Version = 5                 // exactly at the bound
+	batch[9].Actions = nil               // empty
+	offer(t, r, "a", batch, 10)
+	got := r.Take(3, 10, nil)
+	if !slices.Equal(seqs(got), []uint64{5, 8, 9}) {
+		t.Errorf("took %v, want 5, 8 and 9", seqs(got))
+	}
+	r.Refuse(&got[1]) // its actions cannot be replayed
+	want := []fsm.Mark{{Session: "a", Seq: 9, Admitted: 2, Stale: 1, Refused: 6}}
+	if m := r.Marks(); !slices.Equal(m, want) {
+		t.Errorf("marks %v, want %v", m, want)
+	}
+	// What can never be used is settled as soon as it is first in the queue.
+	if got := r.Take(1, 10, got); len(got) != 0 || r.Waiting() != 0 {
+		t.Errorf("took %v, %d wait", got, r.Waiting())
+	}
+	if m := r.Marks(); !slices.Equal(m, []fsm.Mark{{Session: "a", Seq: 10, Refused: 1}}) {
+		t.Errorf("marks %v", m)
+	}
+}
+
+// TestStaleIsDroppedOnlyOnRequest, and when it has become so in the queue.
+func TestStaleIsDroppedOnlyOnRequest(t *testing.T) {
+	for _, c := range []struct {
+		maxLag int64
+		drop   bool
+		want   int
+	}{{5, true, 0}, {5, false, 4}, {0, true, 4}, {20, true, 4}} {
+		r := paramserver.NewReplay(64, 4, c.maxLag, c.drop)
+		r.Open("a", 0)
+		offer(t, r, "a", run(1, 4, 0), 0)
+		if got := r.Take(4, 10, nil); len(got) != c.want {
+			t.Errorf("max lag %d, drop %v: %d of 4 used at a lag of 10, want %d", c.maxLag, c.drop, len(got), c.want)
+		}
+	}
+}
+
+func TestReplayRefusesGapsAndStrangers(t *testing.T) {
+	r := paramserver.NewReplay(64, 4, 0, false)
+	if err := r.Offer("nobody", run(1, 1, 0), 0); !errors.Is(err, cluster.ErrSession) {
+		t.Errorf("a stranger: %v", err)
+	}
+	if c := r.Credit("nobody"); c != 0 {
+		t.Errorf("a stranger has credit %d", c)
+	}
+	r.Open("a", 5)
+	if err := r.Offer("a", run(7, 2, 0), 0); !errors.Is(err, paramserver.ErrGap) || r.Waiting() != 0 {
+		t.Errorf("a gap: %v, %d taken", err, r.Waiting())
+	}
+	offer(t, r, "a", run(6, 3, 0), 0)
+	offer(t, r, "a", run(4, 7, 0), 0) // 4 to 8 are had, 9 and 10 are new
+	if r.Duplicates != 5 || r.Waiting() != 5 {
+		t.Errorf("%d duplicates, %d wait", r.Duplicates, r.Waiting())
+	}
+	if next := r.Open("a", 5); next != 11 {
+		t.Errorf("a second stream of the session is asked for %d", next)
+	}
+}
+
+// TestReplaySharesItsCapacity among the sessions that have a stream.
+func TestReplaySharesItsCapacity(t *testing.T) {
+	r := paramserver.NewReplay(64, 4, 0, false)
+	share := func(session string, settled uint64) uint64 { return (r.Credit(session) - settled) / 4 * 4 }
+	r.Open("a", 0)
+	if got := share("a", 0); got != 64 {
+		t.Errorf("alone: %d", got)
+	}
+	r.Open("b", 100)
+	if got := share("b", 100); got != 32 {
+		t.Errorf("one of two: %d", got)
+	}
+	if got := share("a", 0); got != 64 {
+		t.Errorf("credit that was given was taken back: %d", got)
+	}
+	for i := range 62 {
+		r.Open(fmt.Sprint(i), 0)
+	}
+	if got := share("5", 0); got != 4 {
+		t.Errorf("one of 64: %d, want a rollout", got)
+	}
+	for i := range 62 {
+		r.Close(fmt.Sprint(i))
+	}
+	r.Close("a")
+	r.Close("nobody")
+	if got := share("b", 100); got != 64 {
+		t.Errorf("alone again: %d", got)
+	}
+	// A session that comes back on a new stream before the old one is known to
+	// be broken counts once, until both have ended.
+	r.Open("b", 100)
+	r.Close("b")
+	r.Open("c", 0)
+	if got := share("c", 0); got != 32 {
+		t.Errorf("one of two again: %d", got)
+	}
+}
+
+// TestReplayNeverStarves: senders that send whole rollouts, as far as their
+// credit goes, always make the next batch complete, whatever the sizes.
+func TestReplayNeverStarves(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		batch := rapid.IntRange(1, 100).Draw(t, "batch")
+		capacity := batch + rapid.IntRange(0, 100).Draw(t, "spare")
+		rollout := rapid.IntRange(1, 50).Draw(t, "rollout")
+		sessions := rapid.IntRange(1, 12).Draw(t, "sessions")
+		r := paramserver.NewReplay(capacity, rollout, 0, false)
+		next := make([]uint64, sessions)
+		for i := range next {
+			next[i] = r.Open(fmt.Sprint(i), 0)
+		}
+		for update := range rapid.IntRange(1, 30).Draw(t, "updates") {
+			for i := range next {
+				for next[i]+uint64(rollout)-1 <= r.Credit(fmt.Sprint(i)) {
+					if err := r.Offer(fmt.Sprint(i), run(next[i], rollout, 0), 0); err != nil {
+						t.Fatal(err)
+					}
+					next[i] += uint64(rollout)
+				}
+			}
+			if r.Waiting() > capacity+sessions*rollout {
+				t.Fatalf("%d wait, capacity is %d", r.Waiting(), capacity)
+			}
+			if got := r.Take(batch, uint64(update), nil); len(got) != batch {
+				t.Fatalf("update %d: %d wait of %d for ever, capacity %d, %d sessions with rollouts of %d",
+					update, r.Waiting(), batch, capacity, sessions, rollout)
+			}
+		}
+	})
+}
+
+// account follows one session of TestReplayInvariants.
+type account struct {
+	next, marked, credit uint64
+	streams              int
+	fates                map[uint64]string // of those that were taken
+	sent                 map[uint64]wire.Trajectory
+}
+
+// TestReplayInvariants drives several sessions through every event and checks
+// what the type promises against a list of fates.
+func TestReplayInvariants(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		maxLag := int64(rapid.IntRange(0, 4).Draw(t, "max_lag"))
+		drop := rapid.Bool().Draw(t, "drop")
+		r := paramserver.NewReplay(rapid.IntRange(1, 40).Draw(t, "capacity"), rapid.IntRange(1, 8).Draw(t, "rollout"), maxLag, drop)
+		version := uint64(3)
+		accounts := map[string]*account{}
+		id := func() string { return rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "session") }
+		usable := func(tr wire.Trajectory) bool { return tr.Actions != nil && tr.LogReward == 0 && tr.Version <= tr.Epoch }
+		stale := func(tr wire.Trajectory) bool { return drop && maxLag > 0 && int64(version-tr.Version) > maxLag }
+		for range rapid.IntRange(1, 120).Draw(t, "events") {
+			switch rapid.IntRange(0, 6).Draw(t, "event") {
+			case 0:
+				s := id()
+				a := accounts[s]
+				if a == nil {
+					mark := uint64(rapid.IntRange(0, 5).Draw(t, "mark"))
+					a = &account{next: mark + 1, marked: mark, fates: map[uint64]string{}, sent: map[uint64]wire.Trajectory{}}
+					accounts[s] = a
+				}
+				if got := r.Open(s, a.marked); got != a.next {
+					t.Fatalf("session %s is asked for %d, want %d", s, got, a.next)
+				}
+				a.streams++
+			case 1:
+				if a := accounts[id()]; a != nil && a.streams > 0 {
+					a.streams--
+					for s, b := range accounts {
+						if a == b {
+							r.Close(s)
+						}
+					}
+				}
+			case 2, 3:
+				s := id()
+				a := accounts[s]
+				if a == nil {
+					continue
+				}
+				from := uint64(max(1, int(a.next)+rapid.IntRange(-3, 1).Draw(t, "from")))
+				batch := run(from, rapid.IntRange(1, 6).Draw(t, "n"), 0)
+				for i := range batch {
+					batch[i].Version = uint64(rapid.IntRange(0, int(version)+1).Draw(t, "version"))
+					batch[i].Epoch = version // remembered for usable
+					if rapid.IntRange(0, 9).Draw(t, "spoil") == 0 {
+						batch[i].LogReward = math.Inf(1)
+					}
+					if _, had := a.sent[batch[i].Seq]; !had && from <= a.next {
+						a.sent[batch[i].Seq] = batch[i]
+					}
+				}
+				err := r.Offer(s, batch, version)
+				if gap := from > a.next; gap != errors.Is(err, paramserver.ErrGap) {
+					t.Fatalf("offer of %d where %d is next: %v", from, a.next, err)
+				} else if !gap {
+					a.next = max(a.next, from+uint64(len(batch)))
+				}
+			case 4:
+				n := rapid.IntRange(1, 8).Draw(t, "batch")
+				got := r.Take(n, version, nil)
+				if len(got) != 0 && len(got) != n {
+					t.Fatalf("took %d of %d", len(got), n)
+				}
+				for i := range got {
+					a := accounts[got[i].Session]
+					if _, twice := a.fates[got[i].Seq]; twice || !usable(a.sent[got[i].Seq]) || stale(got[i]) {
+						t.Fatalf("took %+v", got[i])
+					}
+					a.fates[got[i].Seq] = "admitted"
+					if rapid.IntRange(0, 9).Draw(t, "refuse") == 0 {
+						r.Refuse(&got[i])
+						a.fates[got[i].Seq] = "refused"
+					}
+				}
+			case 5:
+				version++
+			case 6:
+				marks := r.Marks()
+				if !slices.IsSortedFunc(marks, func(a, b fsm.Mark) int { return strings.Compare(a.Session, b.Session) }) {
+					t.Fatalf("marks out of order: %v", marks)
+				}
+				for _, m := range marks {
+					a := accounts[m.Session]
+					if m.Seq <= a.marked || m.Seq >= a.next || m.Admitted+m.Stale+m.Refused != m.Seq-a.marked {
+						t.Fatalf("mark %+v after %d, next is %d", m, a.marked, a.next)
+					}
+					var admitted, refused uint64
+					for seq := a.marked + 1; seq <= m.Seq; seq++ {
+						switch fate := a.fates[seq]; {
+						case fate == "admitted":
+							admitted++
+						case fate == "refused" || !usable(a.sent[seq]):
+							refused++
+						}
+					}
+					if m.Admitted != admitted || m.Refused != refused {
+						t.Fatalf("mark %+v, but %d were admitted and %d refused", m, admitted, refused)
+					}
+					for seq := range a.fates {
+						if seq > m.Seq {
+							t.Fatalf("mark %d leaves out %d, which was taken before", m.Seq, seq)
+						}
+					}
+					a.marked = m.Seq
+				}
+			}
+			for s, a := range accounts {
+				if c := r.Credit(s); c < a.credit || c <= a.marked {
+					t.Fatalf("credit of %s went from %d to %d", s, a.credit, c)
+				} else {
+					a.credit = c
+				}
+			}
+		}
+	})
+}

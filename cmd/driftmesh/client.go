@@ -155,6 +155,10 @@ func newStatusCmd() *cobra.Command {
 				return fmt.Errorf("job %q: %w", req.Job, cluster.ErrNotFound)
 			}
 			if f.json {
+				// Readers of JSON expect a list where a list may be.
+				reply.Servers = append([]wire.MemberInfo{}, reply.Servers...)
+				reply.Workers = append([]wire.MemberInfo{}, reply.Workers...)
+				reply.Jobs = append([]wire.JobInfo{}, reply.Jobs...)
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(reply)
 			}
 			return printStatus(cmd.OutOrStdout(), reply)

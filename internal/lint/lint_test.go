@@ -126,15 +126,15 @@ func TestNoGlobalRandomnessAndNoSleepInTests(t *testing.T) {
 			if !ok {
 				return true
 			}
-			if name, found := strings.CutPrefix(call, "rand."); found && strings.HasPrefix(s.path, "internal/rng/") == false {
+			if name, found := strings.CutPrefix(call, "rand."); found && !strings.HasPrefix(s.path, "internal/rng/") {
 				switch name {
 				case "Int", "IntN", "Float64", "Float32", "Uint64", "Uint32", "Perm", "Shuffle", "NormFloat64", "ExpFloat64", "Int64N", "N":
-					if importsRand(s.file) {
+					if imports(s.file, "math/rand/v2") {
 						t.Errorf("%s: global %s: use internal/rng", s.fset.Position(n.Pos()), call)
 					}
 				}
 			}
-			if s.test && call == "time.Sleep" {
+			if s.test && call == "time.Sleep" && !imports(s.file, "testing/synctest") { // virtual time there
 				t.Errorf("%s: time.Sleep in a test: wait for an event", s.fset.Position(n.Pos()))
 			}
 			return true
@@ -142,9 +142,9 @@ func TestNoGlobalRandomnessAndNoSleepInTests(t *testing.T) {
 	}
 }
 
-func importsRand(f *ast.File) bool {
+func imports(f *ast.File, want string) bool {
 	for _, imp := range f.Imports {
-		if p, _ := strconv.Unquote(imp.Path.Value); p == "math/rand/v2" {
+		if p, _ := strconv.Unquote(imp.Path.Value); p == want {
 			return true
 		}
 	}

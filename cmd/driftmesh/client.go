@@ -201,6 +201,10 @@ func printStatus(out io.Writer, s *wire.StatusReply) error {
 	for _, m := range append(append([]wire.MemberInfo(nil), s.Servers...), s.Workers...) {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%v\n", m.ID, m.Role, m.Addr, m.Alive)
 	}
+	if len(s.Jobs) == 0 {
+		fmt.Fprintln(w, "\nno jobs; driftmesh submit adds one")
+		return w.Flush()
+	}
 	fmt.Fprintln(w, "\nJOB\tSTATUS\tVERSION\tOF\tTRAJECTORIES\tEPOCH\tLEARNER\tREASON")
 	for _, j := range s.Jobs {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", j.ID, j.Status, j.Version, j.Updates, j.Trajectories, j.Epoch, j.LearnerAddr, j.Reason)

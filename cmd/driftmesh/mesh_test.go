@@ -235,6 +235,13 @@ func TestUp(t *testing.T) {
 	up := []string{"up", "../../examples/hypergrid-2d.yaml", "--runs", root, "--set", "train.updates=8000", "--set", "eval.every=200"}
 
 	p := start(t, up...)
+	until(t, "the run folder is made", func() bool { return runs.Exists(dir) })
+	p.interrupt(t) // before there is a server
+	if code := p.wait(t); code != exitInterrupted || p.stderr.String() != "" {
+		t.Fatalf("interrupted early: exit %d, %s", code, p.stderr.String())
+	}
+
+	p = start(t, up...)
 	untilRow(t, dir, 0)
 	p.interrupt(t)
 	if code := p.wait(t); code != exitInterrupted {
@@ -266,9 +273,8 @@ func TestUp(t *testing.T) {
 	if m == nil {
 		t.Fatalf("no word of resuming in\n%s", out)
 	}
-	// What was committed while the mesh ended is in the servers' log only.
-	if at, err := strconv.ParseInt(m[1], 10, 64); err != nil || at < c.Version {
-		t.Errorf("resumed at version %s, the checkpoint was %d", m[1], c.Version)
+	if m[1] != decimal(c.Version) {
+		t.Errorf("resumed at version %s, interrupted at %d", m[1], c.Version)
 	}
 	for _, want := range []string{"server-1 died", "finished after 8000 updates", "report.html"} {
 		if !strings.Contains(out, want) {

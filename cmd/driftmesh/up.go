@@ -101,10 +101,16 @@ func up(cmd *cobra.Command, f *upFlags, path string) (err error) {
 	switch err = m.follow(ctx); {
 	case err == nil:
 		return s.finish(cmd.Context(), u, fmt.Sprintf("%s after %d updates", m.status, u.Version()))
+	case cmd.Context().Err() != nil && !m.submitted:
+		s.note("%s: interrupted before the servers had the job", spec.Name)
+		return errInterrupted
 	case cmd.Context().Err() != nil:
 		last, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), 5*time.Second)
 		defer cancel()
-		err = m.pull(last)
+		err = m.pause(last)
+		if err == nil && u.Version() >= uint64(spec.Train.Updates) {
+			return s.finish(last, u, fmt.Sprintf("finished after %d updates", u.Version()))
+		}
 		return errors.Join(errInterrupted, err, s.finish(last, u, fmt.Sprintf("interrupted at version %d; the same command resumes", u.Version())))
 	case context.Cause(ctx) != nil && !errors.Is(context.Cause(ctx), context.Canceled):
 		return context.Cause(ctx)
@@ -119,8 +125,10 @@ type follower struct {
 	u       *paramserver.Updater
 	leader  *cluster.Leader
 	cluster string
-	status  string
-	pulled  time.Time
+
+	submitted bool      // the servers know the job
+	status    string    // how it ended
+	pulled    time.Time // when the committed state was last copied
 }
 
 func (m *follower) follow(ctx context.Context) error {
@@ -132,6 +140,7 @@ func (m *follower) follow(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("submit: %w", err)
 	}
+	m.submitted = true
 	if reply.Existed {
 		if err := m.resume(ctx); err != nil {
 			return err
@@ -180,6 +189,16 @@ func (m *follower) resume(ctx context.Context) error {
 	}
 	m.s.note("%s: resuming at committed version %d of %d (%d trajectories)", m.s.spec.Name, info.Version, info.Updates, info.Trajectories)
 	return m.s.run.TruncateAfter(int64(info.Version))
+}
+
+// pause lets the learner commit what it has and end, and copies that state: the
+// version that is reported is the one that the next command goes on from.
+func (m *follower) pause(ctx context.Context) error {
+	_, err := cluster.CallIdempotent(ctx, m.leader, (*cluster.Client).Control, &wire.ControlRequest{ClusterID: m.cluster, Job: m.s.spec.Name, Verb: wire.VerbPause})
+	if errors.Is(err, cluster.ErrConflict) {
+		err = nil // it is over already
+	}
+	return errors.Join(err, m.pull(ctx))
 }
 
 func (m *follower) info(ctx context.Context) (wire.JobInfo, error) {

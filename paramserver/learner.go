@@ -1,6 +1,7 @@
 package paramserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,10 +85,26 @@ type proposal struct {
 //
 //	take a batch → weights from losses → gradient → S_v+1 → window full? commit
 func (l *Learner) Run(ctx context.Context) error {
+	commits, stop := outlive(ctx, lastCommit)
+	defer stop()
+	err := l.train(ctx, commits)
+	switch {
+	case err == nil:
+		return l.finish(commits, true, nil)
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return l.finish(commits, false, ctx.Err())
+	}
+	return err
+}
+
+// train makes updates and commits windows of them until the budget is reached.
+// commits is the context of what is proposed: its answers are wanted even when
+// ctx has ended.
+func (l *Learner) train(ctx, commits context.Context) error {
 	l.window = NewWindow(l.MinWindow, l.Clock.Now())
 	l.base = l.Updater.Version()
 	if l.base == 0 {
-		if err := l.propose(ctx, false); err != nil { // version 0: workers need something to sample with
+		if err := l.propose(commits, false); err != nil { // version 0: workers need something to sample with
 			return err
 		}
 	}
@@ -97,12 +114,7 @@ func (l *Learner) Run(ctx context.Context) error {
 		}
 		batch, err := l.Feed.Next(ctx, l.Updater.Version(), l.Updater.Params())
 		if err != nil {
-			if ctx.Err() != nil {
-				last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastCommit)
-				defer cancel()
-				return l.finish(last, false, ctx.Err())
-			}
-			return fmt.Errorf("feed: %w", err)
+			return fmt.Errorf("feed: %w", cmp.Or(ctx.Err(), err))
 		}
 		update, err := l.Updater.Step(batch, l.Feed.Refuse)
 		if errors.Is(err, ErrNoBatch) {
@@ -118,12 +130,12 @@ func (l *Learner) Run(ctx context.Context) error {
 			}
 		}
 		if l.window.Due(l.Clock.Now()) && l.Updater.Version() < uint64(l.Updates) {
-			if err := l.propose(ctx, false); err != nil {
+			if err := l.propose(commits, false); err != nil {
 				return err
 			}
 		}
 	}
-	return l.finish(ctx, true, nil)
+	return nil
 }
 
 // propose sends the state since base as one Commit.
@@ -195,8 +207,28 @@ func (l *Learner) collect(ctx context.Context, wait bool) error {
 // lastCommit is how long a learner that was told to end waits for its last answers.
 const lastCommit = 5 * time.Second
 
+// outlive returns a context that ends d after ctx does, or with stop.
+func outlive(ctx context.Context, d time.Duration) (_ context.Context, stop context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	unhook := context.AfterFunc(ctx, func() {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			cancel()
+		case <-longer.Done():
+		}
+	})
+	return longer, func() { unhook(); cancel() }
+}
+
 // finish commits the open window, waits for every answer and returns cause.
 func (l *Learner) finish(ctx context.Context, done bool, cause error) error {
+	for len(l.inFlight) >= MaxInFlight { // the last commit, too, needs room
+		if err := l.collect(ctx, true); err != nil {
+			return errors.Join(cause, err)
+		}
+	}
 	if done || l.window.Open() {
 		if err := l.propose(ctx, done); err != nil {
 			return errors.Join(cause, err)

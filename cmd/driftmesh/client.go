@@ -23,7 +23,7 @@ type clientFlags struct {
 }
 
 func (f *clientFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&f.servers, "server", []string{"127.0.0.1:7400"}, "gRPC address of any server (repeatable)")
+	cmd.Flags().StringArrayVar(&f.servers, "server", []string{"127.0.0.1:7400"}, "gRPC `address` of any server (repeatable)")
 	cmd.Flags().BoolVar(&f.json, "json", false, "as JSON")
 }
 
@@ -125,7 +125,7 @@ func newSubmitCmd() *cobra.Command {
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringArrayVar(&sets, "set", nil, "override a field of the job (repeatable)")
+	cmd.Flags().StringArrayVar(&sets, "set", nil, "override a field of the job by `path=value` (repeatable)")
 	return cmd
 }
 

@@ -111,13 +111,25 @@ f-Trajectory-Balance updates.
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(flagFault)
-	root.AddCommand(
-		newTrainCmd(), newUpCmd(),
-		newServerCmd(), newWorkerCmd(), newSubmitCmd(), newStatusCmd(), newStopCmd(),
-		newEvalCmd(), newSampleCmd(),
-		newEnvsCmd(), newLossesCmd(), newSchemaCmd(), newVersionCmd(),
-	)
+	for _, group := range []struct {
+		title string
+		verbs []*cobra.Command
+	}{
+		{"Train", []*cobra.Command{newTrainCmd(), newUpCmd()}},
+		{"Look at a run", []*cobra.Command{newEvalCmd(), newSampleCmd()}},
+		{"Run a cluster", []*cobra.Command{newServerCmd(), newWorkerCmd(), newSubmitCmd(), newStatusCmd(), newStopCmd()}},
+		{"Look things up", []*cobra.Command{newEnvsCmd(), newLossesCmd(), newSchemaCmd(), newVersionCmd()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title + ":"})
+		for _, verb := range group.verbs {
+			verb.GroupID = group.title
+			root.AddCommand(verb)
+		}
+	}
+	root.SetHelpCommandGroupID("Look things up")
+	root.SetCompletionCommandGroupID("Look things up")
 	argumentFaults(root)
+	quietDefaults(root)
 	return root
 }
 

@@ -31,10 +31,10 @@ type nodeFlags struct {
 
 func (f *nodeFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.data, "data", "", "data directory: identity, log and snapshots (required)")
-	fl.StringVar(&f.gossip, "gossip", "127.0.0.1:0", "gossip address; insecure mode binds to loopback only")
-	fl.StringArrayVar(&f.join, "join", nil, "gRPC address of any server of the cluster (repeatable)")
-	fl.StringVar(&f.preset, "preset", "local", "gossip timings: local or lan")
+	fl.StringVar(&f.data, "data", "", "`folder` of the node's identity, log and snapshots (required)")
+	fl.StringVar(&f.gossip, "gossip", "127.0.0.1:0", "`address` to gossip at; without TLS it must be on loopback")
+	fl.StringArrayVar(&f.join, "join", nil, "gRPC `address` of any server of the cluster (repeatable)")
+	fl.StringVar(&f.preset, "preset", "local", "gossip timings of a `place`: local or lan")
 	fl.BoolVar(&f.leash, "leash", false, "end when standard input closes (for a parent process)")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "log debug messages")
 }

@@ -48,8 +48,8 @@ needs neither.`,
 	}
 	f.nodeFlags.add(cmd)
 	fl := cmd.Flags()
-	fl.StringVar(&f.grpc, "grpc", "127.0.0.1:7400", "address of the mesh protocol")
-	fl.StringVar(&f.raft, "raft", "127.0.0.1:0", "address of the raft transport")
+	fl.StringVar(&f.grpc, "grpc", "127.0.0.1:7400", "`address` of the mesh protocol")
+	fl.StringVar(&f.raft, "raft", "127.0.0.1:0", "`address` of the raft transport")
 	fl.BoolVar(&f.init, "init", false, "found a new cluster if the directory is new")
 	fl.BoolVar(&f.single, "single", false, "timings of a cluster that stays at one voter: quick start, no fault tolerance")
 	return cmd

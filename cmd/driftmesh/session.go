@@ -36,8 +36,8 @@ type jobFlags struct {
 
 func (f *jobFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringArrayVar(&f.sets, "set", nil, "override a field, such as --set optimiser.learning_rate=1e-4 (repeatable)")
-	fl.StringVar(&f.runs, "runs", "runs", "folder that run folders go to")
+	fl.StringArrayVar(&f.sets, "set", nil, "override a field by `path=value`, such as optimiser.learning_rate=1e-4 (repeatable)")
+	fl.StringVar(&f.runs, "runs", "runs", "`folder` that run folders go to")
 	fl.BoolVar(&f.fresh, "fresh", false, "delete what the run folder holds and start over")
 	fl.BoolVar(&f.plain, "plain", false, "plain lines even on a terminal")
 }

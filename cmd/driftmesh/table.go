@@ -74,14 +74,17 @@ seeds. Every cell is published: a diverged one counts as such.`,
 	}
 	fl := cmd.Flags()
 	// An array, not a comma-separated slice: members contain commas.
-	fl.StringArrayVar(&f.members, "member", tableMembers, "member of the family (repeatable)")
+	fl.StringArrayVar(&f.members, "member", tableMembers, "`member` of the family (repeatable)")
 	fl.StringSliceVar(&f.normalisers, "normalisers", []string{"learned"}, "normalisers, or all")
 	fl.IntSliceVar(&f.lags, "lags", []int{0, 50}, "lags in updates")
 	fl.IntVar(&f.seeds, "seeds", 3, "seeds per cell, from the job's on")
 	fl.IntVar(&f.parallel, "parallel", runtime.NumCPU(), "runs at once")
-	fl.StringArrayVar(&f.sets, "set", nil, "override a field of the job (repeatable)")
+	fl.StringArrayVar(&f.sets, "set", nil, "override a field of the job by `path=value` (repeatable)")
 	fl.StringVar(&f.out, "out", "", "folder for table.json and table.md")
 	fl.BoolVar(&f.json, "json", false, "as JSON")
+	// As --help says them: on one line, and the same on every machine.
+	fl.Lookup("member").DefValue = "a dozen, with a tail where one is needed"
+	fl.Lookup("parallel").DefValue = "one per CPU"
 	return cmd
 }
 

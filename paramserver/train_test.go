@@ -45,7 +45,10 @@ func train(t *testing.T, spec *job.Spec, n int) *paramserver.Updater {
 
 // TestTrainingApproachesTheTarget, exactly measured.
 func TestTrainingApproachesTheTarget(t *testing.T) {
-	u := train(t, gridSpec(2, 8), 600)
+	spec := gridSpec(2, 8)
+	spec.Policy.Hidden = []int{64, 64}
+	spec.Optimiser.LearningRate = schedule.Const(3e-3)
+	u := train(t, spec, 600)
 	p := u.Params()
 	exact := u.Exact()
 	rep, err := exact.Model(u.Model.NewTape(), p[:len(p)-1])

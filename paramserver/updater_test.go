@@ -235,7 +235,7 @@ func TestRewardExponent(t *testing.T) {
 // TestEqualBitsAtAnyGOMAXPROCS over sampling and training.
 func TestEqualBitsAtAnyGOMAXPROCS(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	spec := gridSpec(3, 6)
+	spec := gridSpec(3, 6) // with layers wide enough to be worth splitting
 	var first []byte
 	for _, procs := range []int{1, 2, 8} {
 		runtime.GOMAXPROCS(procs)
@@ -309,7 +309,7 @@ func TestImportanceLogZ(t *testing.T) {
 // TestStepAllocatesNothing in the steady state.
 func TestStepAllocatesNothing(t *testing.T) {
 	for _, mode := range []string{"joint", "frozen"} {
-		spec := gridSpec(2, 8)
+		spec := modalSpec()
 		spec.Policy.Backward = mode
 		u := newUpdater(t, spec)
 		roller := newRoller(t, spec)

@@ -77,6 +77,9 @@ func (r *Roller) Sample(params []float32, version, first uint64, dst []wire.Traj
 // the scheduled mixture at that version: P_F at a temperature, mixed with
 // uniform legal actions. dst and the actions in it are reused.
 func (r *Roller) SampleN(n int, params []float32, version, first uint64, dst []wire.Trajectory) ([]wire.Trajectory, error) {
+	if n < 1 {
+		return nil, fmt.Errorf("a rollout of %d trajectories; want at least 1", n)
+	}
 	if len(params) < r.nparams {
 		return nil, fmt.Errorf("%d parameters; the policy has %d", len(params), r.nparams)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/driftmesh/driftmesh/internal/atomicfile"
+	"github.com/driftmesh/driftmesh/internal/filelock"
 )
 
 var (
@@ -20,7 +21,7 @@ var (
 	// to a cluster, and by SetClusterID for a change of cluster.
 	ErrInitialised = errors.New("already belongs to a cluster")
 	// ErrLocked is returned when another process uses the data directory.
-	ErrLocked = errors.New("in use by another process")
+	ErrLocked = filelock.ErrHeld
 	// ErrDamaged is returned for a data directory whose identity cannot be read
 	// or is missing beside data.
 	ErrDamaged = errors.New("damaged data directory")
@@ -84,7 +85,7 @@ func LoadOrCreate(dir string) (*Identity, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("cluster: data directory: %w", err)
 	}
-	lock, err := lockDir(filepath.Join(dir, lockFile))
+	lock, err := filelock.Acquire(filepath.Join(dir, lockFile))
 	if err != nil {
 		return nil, fmt.Errorf("cluster: data directory %s: %w", dir, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/suggest"
 )
 
 // maxSpec bounds the text of a member, and so the work of compiling it.
@@ -88,7 +89,7 @@ func (s *spec) readMember(text, member string) error {
 	}
 	var ok bool
 	if s.family, ok = findFamily(name); !ok {
-		return fault(name, fmt.Sprintf("a member of the family (did you mean %q? `driftmesh losses list` prints all)", closest(name, memberNames())))
+		return fault(name, "a member of the family"+meant(name, memberNames())+"; `driftmesh losses list` prints all")
 	}
 	if !hasArg {
 		return nil
@@ -146,10 +147,17 @@ func (s *spec) readModifier(part string) error {
 		}
 		s.tail, s.hasTail = v, true
 	default:
-		return fault(part, fmt.Sprintf("a modifier tail:k, temper:β or temper_linear:β (did you mean %q?)",
-			closest(name, []string{"tail", "temper", "temper_linear"})))
+		return fault(part, "a modifier tail:k, temper:β or temper_linear:β"+meant(name, []string{"tail", "temper", "temper_linear"}))
 	}
 	return nil
+}
+
+// meant suggests what a misspelt name was meant to be.
+func meant(name string, known []string) string {
+	if near := suggest.Closest(name, known); near != "" {
+		return fmt.Sprintf(" (did you mean %q?)", near)
+	}
+	return ""
 }
 
 func parseFinite(text string) (float64, error) {

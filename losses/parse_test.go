@@ -26,7 +26,7 @@ func TestParseFaults(t *testing.T) {
 	cases := []struct{ text, says string }{
 		{"helinger", `did you mean "hellinger"`},
 		{"jensen-shannon", `did you mean "jensen_shannon"`},
-		{"", "did you mean"},
+		{"", "a member of the family"},
 		{"alpha", "alpha:0.75"},
 		{"alpha:x", "finite number"},
 		{"alpha:inf", "finite number"},

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
-	"github.com/driftmesh/driftmesh/internal/strictyaml"
+	"github.com/driftmesh/driftmesh/internal/suggest"
 )
 
 // userFault marks an error that only the user can mend, whatever its kind. It
@@ -53,7 +53,7 @@ func checkVerb(root *cobra.Command, args []string) error {
 }
 
 func didYouMean(word string, known []string) string {
-	if near := strictyaml.Closest(word, known); near != "" {
+	if near := suggest.Closest(word, known); near != "" {
 		return "; did you mean " + near + "?"
 	}
 	return ""

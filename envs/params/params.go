@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/suggest"
 )
 
 // Binding ties a parameter's name to the variable that receives it. The
@@ -195,35 +196,8 @@ func number(v any) (float64, bool) {
 // nearest known name when one is close enough to be a slip, and all of them.
 func OneOf(name string, known []string) string {
 	all := "one of " + strings.Join(known, ", ")
-	best, distance := "", 1+max(1, len(name)/3)
-	for _, k := range known {
-		if d := editDistance(name, k); d < distance {
-			best, distance = k, d
-		}
+	if near := suggest.Closest(name, known); near != "" {
+		return fmt.Sprintf("%s (did you mean %q?)", all, near)
 	}
-	if best == "" {
-		return all
-	}
-	return fmt.Sprintf("%s (did you mean %q?)", all, best)
-}
-
-// editDistance is Levenshtein's distance in bytes.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return all
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/schedule"
-	"github.com/driftmesh/driftmesh/internal/strictyaml"
+	"github.com/driftmesh/driftmesh/internal/suggest"
 )
 
 // Names become folders: plain ASCII, no separators, nothing that hides or
@@ -125,7 +125,7 @@ func (c *checker) text(path string, f field, s string) {
 	if len(f.enum) > 1 {
 		want = "one of " + want
 	}
-	if near := strictyaml.Closest(s, f.enum); near != "" {
+	if near := suggest.Closest(s, f.enum); near != "" {
 		want += fmt.Sprintf("; did you mean %s?", near)
 	}
 	c.fault(path, given(shorten(s)), want)

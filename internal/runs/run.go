@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/driftmesh/driftmesh/internal/atomicfile"
+	"github.com/driftmesh/driftmesh/internal/filelock"
 )
 
 // Sentinels. Errors of this package wrap them and name the file.
 var (
 	ErrExists  = errors.New("a run is already there")
 	ErrNoRun   = errors.New("there is no run")
-	ErrLocked  = errors.New("another process has this run open")
+	ErrLocked  = filelock.ErrHeld
 	ErrForeign = errors.New("not a checkpoint of this job")
 	ErrCorrupt = errors.New("damaged file")
 )
@@ -123,7 +124,7 @@ func start(dir string, prepare func(*Run) error) (r *Run, err error) {
 			r = nil
 		}
 	}()
-	if r.lock, err = lock(r.path(lockFile)); err != nil {
+	if r.lock, err = filelock.Acquire(r.path(lockFile)); err != nil {
 		return r, err
 	}
 	if err = prepare(r); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/schedule"
+	"github.com/driftmesh/driftmesh/internal/suggest"
 )
 
 // ErrUnknownField is wrapped by the fault of a field that does not exist.
@@ -215,7 +216,7 @@ func names(t reflect.Type) []string {
 
 func (d *decoder) unknown(e entry, path string, t reflect.Type) {
 	hint := "want " + strings.Join(names(t), ", ")
-	if c := Closest(e.key, names(t)); c != "" {
+	if c := suggest.Closest(e.key, names(t)); c != "" {
 		hint = "did you mean " + c + "?"
 	} else if elsewhere := find(d.target, "", e.key); elsewhere != "" {
 		hint = "did you mean " + elsewhere + "?"

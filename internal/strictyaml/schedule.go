@@ -6,6 +6,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/schedule"
+	"github.com/driftmesh/driftmesh/internal/suggest"
 )
 
 const wantKind = "linear, cosine or exponential"
@@ -88,7 +89,7 @@ func (d *decoder) kind(n *node, path, kind string) {
 	want := wantKind
 	if schedule.Kind(kind) == schedule.Constant {
 		want += "; a constant is a plain number"
-	} else if near := Closest(kind, []string{string(schedule.Linear), string(schedule.Cosine), string(schedule.Exponential)}); near != "" {
+	} else if near := suggest.Closest(kind, []string{string(schedule.Linear), string(schedule.Cosine), string(schedule.Exponential)}); near != "" {
 		want += "; did you mean " + near + "?"
 	}
 	d.relocate(n, path, fielderr.New("kind", kind, want))

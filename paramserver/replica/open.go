@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/driftmesh/driftmesh/internal/filelock"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
@@ -84,7 +85,7 @@ func (r *Replica) open() (err error) {
 	if err := os.MkdirAll(r.cfg.Dir, 0o700); err != nil {
 		return err
 	}
-	lock, err := lockDir(filepath.Join(r.cfg.Dir, lockName))
+	lock, err := filelock.Acquire(filepath.Join(r.cfg.Dir, lockName))
 	if err != nil {
 		return err
 	}

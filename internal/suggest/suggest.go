@@ -1,4 +1,5 @@
-package strictyaml
+// Package suggest answers "did you mean" for everything that a user may misspell.
+package suggest
 
 import "strings"
 

@@ -1,6 +1,6 @@
 //go:build unix
 
-package runs
+package filelock
 
 import (
 	"errors"
@@ -10,9 +10,9 @@ import (
 	"syscall"
 )
 
-// lock takes the run's lock file for this process. The kernel lets go of it
-// when the process ends, however it ends, so a crash leaves no stale lock.
-func lock(path string) (*os.File, error) {
+// Acquire locks the file at path, made if missing, for this process until the
+// returned file is closed.
+func Acquire(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
@@ -21,7 +21,7 @@ func lock(path string) (*os.File, error) {
 		defer file.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			holder, _ := io.ReadAll(io.LimitReader(file, 32)) // for the message only
-			return nil, fmt.Errorf("%w (process %s)", ErrLocked, holder)
+			return nil, fmt.Errorf("%w (process %s)", ErrHeld, holder)
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}

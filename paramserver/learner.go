@@ -112,9 +112,9 @@ func (l *Learner) train(ctx, commits context.Context) error {
 		if err := l.collect(ctx, l.window.MustWait(l.Clock.Now())); err != nil {
 			return err
 		}
-		batch, err := l.Feed.Next(ctx, l.Updater.Version(), l.Updater.Params())
+		batch, err := l.next(ctx, commits)
 		if err != nil {
-			return fmt.Errorf("feed: %w", cmp.Or(ctx.Err(), err))
+			return err
 		}
 		update, err := l.Updater.Step(batch, l.Feed.Refuse)
 		if errors.Is(err, ErrNoBatch) {
@@ -136,6 +136,34 @@ func (l *Learner) train(ctx, commits context.Context) error {
 		}
 	}
 	return nil
+}
+
+// next waits for a batch, but not idly beyond the end of an open window: workers
+// whose outbox is full send nothing until a mark covers what they sent, and
+// that mark is in the Commit of the window.
+func (l *Learner) next(ctx, commits context.Context) ([]wire.Trajectory, error) {
+	for {
+		wait, cancel := ctx, context.CancelFunc(func() {})
+		if l.window.Open() {
+			wait, cancel = context.WithTimeout(ctx, l.window.Left(l.Clock.Now()))
+		}
+		batch, err := l.Feed.Next(wait, l.Updater.Version(), l.Updater.Params())
+		cancel()
+		switch {
+		case err == nil:
+			return batch, nil
+		case ctx.Err() != nil || wait.Err() == nil:
+			return nil, fmt.Errorf("feed: %w", cmp.Or(ctx.Err(), err))
+		}
+		if err := l.collect(ctx, false); err != nil {
+			return nil, err
+		}
+		if l.window.Due(l.Clock.Now()) {
+			if err := l.propose(commits, false); err != nil {
+				return nil, err
+			}
+		}
+	}
 }
 
 // propose sends the state since base as one Commit.

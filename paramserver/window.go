@@ -40,6 +40,13 @@ func (w *Window) Due(now time.Time) bool {
 	return w.steps > 0 && w.inFlight < MaxInFlight && now.Sub(w.opened) >= w.Length()
 }
 
+// Left is how long a learner that has nothing to do should wait before it looks
+// again whether the open window is due.
+func (w *Window) Left(now time.Time) time.Duration {
+	const least = time.Millisecond // while there is no room in flight
+	return max(least, w.Length()-now.Sub(w.opened))
+}
+
 // MustWait says that the learner may not run further ahead until a commit is answered.
 func (w *Window) MustWait(now time.Time) bool {
 	return w.inFlight >= MaxInFlight && now.Sub(w.opened) >= maxGrowth*w.Length()

@@ -226,13 +226,14 @@ func (s *shift) follow(ctx context.Context, c *cluster.Client) error {
 		if err != nil {
 			return fmt.Errorf("snapshot of version %d: %w", snap.Position.Version, err)
 		}
+		adopted := false
 		s.change(func() {
-			if s.params == nil || s.at.Before(snap.Position) {
+			if adopted = s.params == nil || s.at.Before(snap.Position); adopted {
 				s.params, s.at = params, snap.Position
 			}
 			s.final = s.final || snap.Final
 		})
-		if s.w.Observe != nil {
+		if adopted && s.w.Observe != nil {
 			s.w.Observe(s.job, snap.Position)
 		}
 		if snap.Final {

@@ -7,7 +7,7 @@ JOB     ?= examples/hypergrid-4d.yaml
 FUZZTIME ?= 30s
 export CGO_ENABLED ?= 0
 
-.PHONY: build run test race fuzz bench lint verify table clean help
+.PHONY: build run test accept race fuzz bench lint verify table clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -22,7 +22,10 @@ test: ## all tests (real processes and sockets on loopback included)
 	$(GO) test ./...
 
 race: ## the packages with goroutines, under the race detector
-	CGO_ENABLED=1 $(GO) test -race ./cluster/... ./paramserver/... ./sampler/... ./internal/... ./cmd/...
+	CGO_ENABLED=1 $(GO) test -race -short ./cluster/... ./paramserver/... ./sampler/... ./internal/... ./cmd/...
+
+accept: ## what `make run` promises, measured for three seeds (minutes)
+	$(GO) test ./cmd/driftmesh -run TestMainJob -accept -v -timeout 20m
 
 fuzz: ## every fuzz target for FUZZTIME each
 	./internal/lint/fuzz.sh $(FUZZTIME)

@@ -3,6 +3,7 @@ package paramserver_test
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -25,11 +26,14 @@ const (
 // scriptedLog puts every Commit into a real state machine as it is proposed, as
 // raft would, and answers by script.
 type scriptedLog struct {
-	t       *testing.T
+	t    *testing.T
+	open atomic.Int64 // proposed and not answered
+
+	mu      sync.Mutex // tests look while the learner runs
 	state   *fsm.State
 	index   uint64
 	commits []*fsm.Commit
-	open    atomic.Int64 // proposed and not answered
+
 	// hold keeps answer n back until the channel is closed; nil for none.
 	hold func(n int) <-chan struct{}
 	// script replaces answer n; nil leaves what the state machine says.
@@ -61,6 +65,8 @@ func (l *scriptedLog) apply(cmd any) fsm.Result {
 		l.t.Error(err)
 		return fsm.Result{}
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.index++
 	res, err := l.state.Apply(l.index, data)
 	if err != nil {
@@ -71,8 +77,10 @@ func (l *scriptedLog) apply(cmd any) fsm.Result {
 
 // Commit implements paramserver.Log.
 func (l *scriptedLog) Commit(ctx context.Context, c *fsm.Commit) (<-chan paramserver.Answer, error) {
+	l.mu.Lock()
 	n := len(l.commits)
 	l.commits = append(l.commits, c)
+	l.mu.Unlock()
 	if open := l.open.Add(1); open > paramserver.MaxInFlight {
 		l.t.Errorf("commit of version %d is number %d in flight", c.Version, open)
 	}
@@ -106,7 +114,16 @@ func (l *scriptedLog) Commit(ctx context.Context, c *fsm.Commit) (<-chan paramse
 	return out, nil
 }
 
+// proposed is the number of commits so far.
+func (l *scriptedLog) proposed() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.commits)
+}
+
 func (l *scriptedLog) job() *fsm.Job {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	j, _ := l.state.Job("grid")
 	return j
 }

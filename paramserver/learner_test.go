@@ -74,8 +74,8 @@ func TestLearnerRunsTwoWindowsAhead(t *testing.T) {
 		}
 		done := b.start(t.Context())
 		elapse(90 * stepTime) // version 0, a window of five, and most of the growth
-		if n := b.updates.Load(); len(b.log.commits) != 2 || n < 80 {
-			t.Errorf("%d commits proposed, %d updates", len(b.log.commits), n)
+		if n := b.updates.Load(); b.log.proposed() != 2 || n < 80 {
+			t.Errorf("%d commits proposed, %d updates", b.log.proposed(), n)
 		}
 		elapse(time.Second)
 		stopped := b.updates.Load()
@@ -106,8 +106,8 @@ func TestLastCommitWaitsForRoom(t *testing.T) {
 		b.log.hold = func(int) <-chan struct{} { return gate }
 		done := b.start(t.Context())
 		elapse(time.Second)
-		if len(b.log.commits) != 2 || b.updates.Load() != 5 {
-			t.Errorf("%d commits proposed after %d of 5 updates", len(b.log.commits), b.updates.Load())
+		if b.log.proposed() != 2 || b.updates.Load() != 5 {
+			t.Errorf("%d commits proposed after %d of 5 updates", b.log.proposed(), b.updates.Load())
 		}
 		close(gate)
 		if err := <-done; err != nil {
@@ -128,10 +128,10 @@ func TestLearnerObeysTheAnswer(t *testing.T) {
 		text   string
 	}{
 		"already applied": {paramserver.Answer{Result: fsm.Result{Outcome: fsm.AlreadyApplied}}, nil, ""},
-		"fenced":          {paramserver.Answer{Result: fsm.Result{Outcome: fsm.Fenced}}, paramserver.ErrFenced, "version 10"},
+		"fenced":          {paramserver.Answer{Result: fsm.Result{Outcome: fsm.Fenced}}, paramserver.ErrFenced, "commit of version"},
 		"wrong base":      {paramserver.Answer{Result: fsm.Result{Outcome: fsm.WrongBase}}, paramserver.ErrFenced, "wrong-base"},
 		"rejected":        {paramserver.Answer{Result: fsm.Result{Outcome: fsm.Rejected, Reason: "too blue"}}, nil, "too blue"},
-		"gone":            {paramserver.Answer{Err: gone}, gone, "version 10"},
+		"gone":            {paramserver.Answer{Err: gone}, gone, "commit of version"},
 	} {
 		for _, late := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {

@@ -18,7 +18,7 @@ func TestStarvedLearnerCommits(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := b.start(ctx)
 		elapse(3 * stepTime)
-		if n := len(b.log.commits); n != 1 || b.updates.Load() != 3 {
+		if n := b.log.proposed(); n != 1 || b.updates.Load() != 3 {
 			t.Errorf("%d commits after %d updates, before the window is full", n, b.updates.Load())
 		}
 		elapse(20 * stepTime)
@@ -26,7 +26,7 @@ func TestStarvedLearnerCommits(t *testing.T) {
 			t.Errorf("version %d is committed with %d trajectories, want 3 and %d", j.Version, j.Admitted, 3*batchSize)
 		}
 		elapse(time.Hour)
-		if n := len(b.log.commits); n != 2 {
+		if n := b.log.proposed(); n != 2 {
 			t.Errorf("%d commits of nothing new", n-2)
 		}
 		stop()

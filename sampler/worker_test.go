@@ -31,7 +31,8 @@ func meshSpec(updates int64) *job.Spec {
 // TestWorkersTrainAJobToItsEnd over real sockets, raft and gossip.
 func TestWorkersTrainAJobToItsEnd(t *testing.T) {
 	s := startServer(t)
-	spec := meshSpec(300)
+	spec := meshSpec(500)
+	spec.Optimiser.LearningRate = schedule.Value{Kind: schedule.Linear, From: 5e-3, To: 1e-4, Over: 500}
 	s.submit(t, spec)
 	var mu sync.Mutex
 	last := map[int]wire.Position{}
@@ -54,7 +55,7 @@ func TestWorkersTrainAJobToItsEnd(t *testing.T) {
 	var j *fsm.Job
 	var sessions []fsm.Session
 	s.replica.Read(func(st *fsm.State) { j, _ = st.Job("grid"); sessions = st.Sessions("grid") })
-	if j.Version != 300 || j.Admitted != 300*uint64(spec.Train.Batch) || j.Refused+j.Stale != 0 {
+	if j.Version != 500 || j.Admitted != 500*uint64(spec.Train.Batch) || j.Refused+j.Stale != 0 {
 		t.Errorf("version %d with %d admitted, %d refused, %d stale", j.Version, j.Admitted, j.Refused, j.Stale)
 	}
 	if len(sessions) != 2 {
@@ -79,6 +80,7 @@ func TestWorkersTrainAJobToItsEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("total variation %.3f", rep.Distances.TV)
 	if tv := rep.Distances.TV; tv > 0.2 {
 		t.Errorf("total variation %v after the job", tv)
 	}

@@ -31,8 +31,8 @@ func meshSpec(updates int64) *job.Spec {
 // TestWorkersTrainAJobToItsEnd over real sockets, raft and gossip.
 func TestWorkersTrainAJobToItsEnd(t *testing.T) {
 	s := startServer(t)
-	spec := meshSpec(500)
-	spec.Optimiser.LearningRate = schedule.Value{Kind: schedule.Linear, From: 5e-3, To: 1e-4, Over: 500}
+	spec := meshSpec(2000)
+	spec.Optimiser.LearningRate = schedule.Value{Kind: schedule.Linear, From: 5e-3, To: 1e-4, Over: 2000}
 	s.submit(t, spec)
 	var mu sync.Mutex
 	last := map[int]wire.Position{}
@@ -55,7 +55,7 @@ func TestWorkersTrainAJobToItsEnd(t *testing.T) {
 	var j *fsm.Job
 	var sessions []fsm.Session
 	s.replica.Read(func(st *fsm.State) { j, _ = st.Job("grid"); sessions = st.Sessions("grid") })
-	if j.Version != 500 || j.Admitted != 500*uint64(spec.Train.Batch) || j.Refused+j.Stale != 0 {
+	if j.Version != 2000 || j.Admitted != 2000*uint64(spec.Train.Batch) || j.Refused+j.Stale != 0 {
 		t.Errorf("version %d with %d admitted, %d refused, %d stale", j.Version, j.Admitted, j.Refused, j.Stale)
 	}
 	if len(sessions) != 2 {

@@ -209,7 +209,7 @@ func (s *Server) newLearner(j *fsm.Job, cancel context.CancelFunc) (*running, fu
 	}
 	run := func(ctx context.Context) error {
 		var wg sync.WaitGroup
-		evCtx, stop := context.WithCancel(ctx)
+		evCtx, stop := context.WithCancel(context.WithoutCancel(ctx)) // the last commits get their rows
 		wg.Go(func() { ev.run(evCtx) })
 		err := l.Run(ctx)
 		stop()

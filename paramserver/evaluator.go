@@ -27,6 +27,7 @@ type evaluator struct {
 	logger  *slog.Logger
 	exact   *metrics.Evaluator // nil where the environment cannot be enumerated
 
+	ages    *ages
 	next    uint64       // version at which the next row is due
 	cuts    []runs.Row   // rows whose Commits are in flight, oldest first
 	work    chan evalJob // room for one
@@ -44,7 +45,7 @@ type evalJob struct {
 func newEvaluator(spec *job.Spec, u *Updater, h *hub, c clock.Clock, members func() (int, int), logger *slog.Logger) *evaluator {
 	return &evaluator{
 		spec: spec, updater: u, rec: NewRecorder(spec), hub: h, clock: c, members: members, logger: logger,
-		exact: u.Exact(),
+		exact: u.Exact(), ages: newAges(),
 		next:  u.Version() + uint64(max(1, spec.Eval.Every)), work: make(chan evalJob, 1), began: c.Now(),
 	}
 }
@@ -54,12 +55,17 @@ func (e *evaluator) updated(u *Update) error {
 	e.rec.Add(u)
 	e.updates++
 	e.trained += len(u.Batch)
+	now := e.clock.Now()
+	for i := range u.Batch {
+		e.ages.used(u.Batch[i].Version, now)
+	}
 	return nil
 }
 
 // proposed is the learner's OnPropose: it cuts the stretch at this version. The
 // last version always gets a row.
 func (e *evaluator) proposed(c *fsm.Commit) {
+	e.ages.committed(c.Version, c.Stamp)
 	busy := len(e.cuts) > 0 || len(e.work) > 0
 	if e.rec.Empty() || !c.Done && (busy || c.Version < e.next) {
 		return
@@ -85,6 +91,7 @@ func (e *evaluator) committed(c *fsm.Commit, _ time.Duration) {
 		Version: row.Version, Seconds: runs.Float(seconds),
 		UpdatesPerS: runs.Float(float64(e.updates) / seconds), TrajectoriesPerS: runs.Float(float64(e.trained) / seconds),
 	}
+	t.LagSeconds = e.ages.stats()
 	t.Servers, t.Workers = e.members()
 	e.work <- evalJob{row, t, c.Params} // waits for a running evaluation only at the end
 	e.updates, e.trained, e.began = 0, 0, now

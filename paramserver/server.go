@@ -11,6 +11,7 @@ import (
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 	"github.com/driftmesh/driftmesh/paramserver/replica"
 )
@@ -193,6 +194,7 @@ func (s *Server) newLearner(j *fsm.Job, cancel context.CancelFunc) (*running, fu
 	intake := NewIntake(NewReplay(spec.Mesh.ReplayMax, spec.Mesh.Rollout, spec.Mesh.MaxLag, spec.Mesh.OnStale == "drop"), spec.Train.Batch, u.Version(), logger)
 	h := s.hub(j.ID)
 	ev := newEvaluator(spec, u, h, s.Clock, s.members, logger)
+	ev.ages.committed(j.Version, j.Committed)
 	log := &raftLog{replica: s.Replica, logger: logger}
 	l := &Learner{
 		Lease:     Lease{Job: j.ID, Generation: j.Generation, Epoch: j.Epoch},
@@ -205,7 +207,10 @@ func (s *Server) newLearner(j *fsm.Job, cancel context.CancelFunc) (*running, fu
 		MinWindow: time.Duration(spec.Mesh.WindowMS) * time.Millisecond,
 		OnUpdate:  ev.updated,
 		OnPropose: ev.proposed,
-		OnCommit:  ev.committed,
+		OnCommit: func(c *fsm.Commit, took time.Duration) {
+			s.Mesh.AnnounceVersion(c.Job, wire.Position{Generation: c.Generation, Version: c.Version})
+			ev.committed(c, took)
+		},
 	}
 	run := func(ctx context.Context) error {
 		var wg sync.WaitGroup

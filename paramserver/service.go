@@ -266,10 +266,13 @@ func (s *Server) Watch(req *wire.WatchRequest, stream grpc.ServerStreamingServer
 		if err != nil {
 			return err
 		}
+		// In this order: the end of a learner that is seen alive closes more, and
+		// the reports of one that is not are all there.
 		s.mu.Lock()
 		h, learning := s.hub(req.Job), s.learners[req.Job] != nil
+		_, more := h.after(after)
 		s.mu.Unlock()
-		reports, more := h.after(after)
+		reports, _ := h.after(after)
 		for _, r := range reports {
 			row, err := json.Marshal(r)
 			if err != nil {

@@ -1,0 +1,54 @@
+package paramserver
+
+import (
+	"slices"
+	"time"
+
+	"github.com/driftmesh/driftmesh/internal/runs"
+)
+
+// ages measures lag in seconds: from the Commit of the version that a
+// trajectory was sampled with, by the stamp in that Commit, to its use. Workers'
+// clocks play no part in it.
+type ages struct {
+	stamps  map[uint64]int64 // Unix nanoseconds by committed version
+	order   []uint64         // its keys, oldest first
+	seconds []float64        // of the trajectories since the last call of stats
+}
+
+// maxStamps is how many committed versions are remembered. A trajectory that is
+// older is left out of the statistics.
+const maxStamps = 4096
+
+func newAges() *ages { return &ages{stamps: map[uint64]int64{}} }
+
+// committed notes when a version was committed.
+func (a *ages) committed(version uint64, stamp int64) {
+	if _, known := a.stamps[version]; !known {
+		a.order = append(a.order, version)
+	}
+	a.stamps[version] = stamp
+	if len(a.order) > maxStamps {
+		delete(a.stamps, a.order[0])
+		a.order = a.order[1:]
+	}
+}
+
+// used counts one trajectory of that version, trained on now.
+func (a *ages) used(version uint64, now time.Time) {
+	if stamp, ok := a.stamps[version]; ok {
+		a.seconds = append(a.seconds, time.Duration(now.UnixNano()-stamp).Seconds())
+	}
+}
+
+// stats summarises what was used since the last call.
+func (a *ages) stats() runs.SecondsStats {
+	if len(a.seconds) == 0 {
+		return runs.SecondsStats{}
+	}
+	slices.Sort(a.seconds)
+	at := func(p float64) runs.Float { return runs.Float(quantile(a.seconds, p)) }
+	out := runs.SecondsStats{Min: at(0), Median: at(0.5), P95: at(0.95), Max: at(1)}
+	a.seconds = a.seconds[:0]
+	return out
+}

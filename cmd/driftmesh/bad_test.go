@@ -106,8 +106,14 @@ func badWorld(t *testing.T, dir string) {
 	}
 	write(t, filepath.Join(dir, "file"), "a file where a folder should be\n")
 	quick, root := filepath.Join(dir, "quick.yaml"), filepath.Join(dir, "runs")
-	for _, name := range []string{"quick", "truncated", "flipped", "pytorch", "swapped", "locked", "meshed"} {
-		ok(t, "train", quick, "--runs", root, "--set", "name="+name)
+	ok(t, "train", quick, "--runs", root)
+	for _, name := range []string{"truncated", "flipped", "pytorch", "swapped", "locked", "meshed"} {
+		copied := filepath.Join(root, name)
+		if err := os.CopyFS(copied, os.DirFS(filepath.Join(root, "quick"))); err != nil {
+			t.Fatal(err)
+		}
+		config := filepath.Join(copied, runs.ConfigFile)
+		write(t, config, strings.Replace(read(t, config), "name: quick", "name: "+name, 1))
 	}
 	params := func(name string) string {
 		return filepath.Join(root, name, runs.CheckpointDir, runs.ParamsFile)

@@ -29,16 +29,20 @@ func trainQuick(t *testing.T, args ...string) string {
 // bit, however many threads there are; another seed gives others.
 func TestSameSeedSameBits(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	for name, args := range map[string][]string{
-		"on-policy": nil,
-		"lag":       {"--lag", "20", "--set", "sampling.epsilon=0.05"},
+	for name, c := range map[string]struct {
+		args    []string
+		threads []int
+	}{
+		"on-policy": {nil, []int{1, 2, 8}},
+		"lag":       {[]string{"--lag", "20", "--set", "sampling.epsilon=0.05"}, []int{8}},
 	} {
+		args := c.args
 		first := trainQuick(t, args...)
 		want := read(t, first, runs.MetricsFile)
 		if n := strings.Count(want, "\n"); n != 6 {
 			t.Fatalf("%s: %d rows, want 6", name, n)
 		}
-		for _, threads := range []int{1, 2, 8} {
+		for _, threads := range c.threads {
 			runtime.GOMAXPROCS(threads)
 			again := trainQuick(t, args...)
 			if got := read(t, again, runs.MetricsFile); got != want {
@@ -69,7 +73,7 @@ func TestInterruptedTrainingResumes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
-	job := []string{"train", quickJob, "--set", "train.updates=12000", "--set", "eval.every=500", "--set", "policy.hidden=[24]"}
+	job := []string{"train", quickJob, "--set", "train.updates=8000", "--set", "eval.every=250", "--set", "policy.hidden=[24]"}
 	undisturbed := t.TempDir()
 	ok(t, append(job, "--runs", undisturbed)...)
 
@@ -86,7 +90,7 @@ func TestInterruptedTrainingResumes(t *testing.T) {
 		if code := p.wait(t); code != exitInterrupted {
 			t.Fatalf("exit %d, want %d", code, exitInterrupted)
 		}
-		resumed := strings.Contains(p.stdout.String(), "resuming at version "+decimal(at)+" of 12000")
+		resumed := strings.Contains(p.stdout.String(), "resuming at version "+decimal(at)+" of 8000")
 		if resumed != (at > 0) {
 			t.Errorf("resumed from %d, says:\n%s", at, p.stdout.String())
 		}
@@ -94,7 +98,7 @@ func TestInterruptedTrainingResumes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.Version <= at || c.Version >= 12000 {
+		if c.Version <= at || c.Version >= 8000 {
 			t.Fatalf("interrupted at version %d after %d", c.Version, at)
 		}
 		at = c.Version
@@ -106,15 +110,15 @@ func TestInterruptedTrainingResumes(t *testing.T) {
 		}
 	}
 	out := ok(t, append(job, "--runs", root)...)
-	if !strings.Contains(out, "resuming at version "+decimal(at)) || !strings.Contains(out, "finished after 12000 updates") {
+	if !strings.Contains(out, "resuming at version "+decimal(at)) || !strings.Contains(out, "finished after 8000 updates") {
 		t.Errorf("the end says\n%s", out)
 	}
 	if !slices.Equal(parameters(t, dir), parameters(t, filepath.Join(undisturbed, "quick"))) {
 		t.Error("the parameters differ from those of the undisturbed run")
 	}
-	risingRows(t, dir, 12000)
+	risingRows(t, dir, 8000)
 	before := contents(t, filepath.Join(dir, runs.CheckpointDir))
-	if out := ok(t, append(job, "--runs", root)...); !strings.Contains(out, "was finished already, at version 12000") || strings.Contains(out, "resuming") {
+	if out := ok(t, append(job, "--runs", root)...); !strings.Contains(out, "was finished already, at version 8000") || strings.Contains(out, "resuming") {
 		t.Errorf("once more says\n%s", out)
 	}
 	if len(changes(before, contents(t, filepath.Join(dir, runs.CheckpointDir)))) > 0 {

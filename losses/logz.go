@@ -9,18 +9,15 @@ import (
 // reported beside training and never enters the loss.
 type LogZ struct {
 	Value float64
-	// Estimator is "learned", "exact", "elbo", "importance" or "eubo".
+	// Estimator is "learned", "elbo", "importance" or "eubo".
 	Estimator string
-	StdErr    float64 // standard error of Value; 0 for learned and exact
+	StdErr    float64 // standard error of Value; 0 for learned
 	ESS       float64 // effective sample size; N for plain means, 0 without samples
 	N         int     // samples used
 }
 
 // LearnedLogZ wraps the trained scalar.
 func LearnedLogZ(v float64) LogZ { return LogZ{Value: v, Estimator: "learned"} }
-
-// ExactLogZ wraps a value found by enumeration.
-func ExactLogZ(v float64) LogZ { return LogZ{Value: v, Estimator: "exact"} }
 
 // ELBO is −mean δ over trajectories sampled from P_F itself (residuals with
 // log Z = 0): in expectation a lower bound, short of log Z by
@@ -62,34 +59,66 @@ func ImportanceLogZ(logReward, logPB, logBehaviour []float64) (LogZ, error) {
 	if len(logReward) != len(logPB) || len(logReward) != len(logBehaviour) {
 		return LogZ{}, fmt.Errorf("%w: %d rewards, %d log P_B, %d log behaviour", ErrInput, len(logReward), len(logPB), len(logBehaviour))
 	}
-	n, top := 0, math.Inf(-1)
+	var sums ImportanceSums
 	for i, lb := range logBehaviour {
-		if math.IsNaN(lb) {
-			continue
-		}
-		w := logReward[i] + logPB[i] - lb
-		if !isFinite(w) {
-			return LogZ{}, nonFinite(i, "importance weight (log)", w)
-		}
-		n, top = n+1, math.Max(top, w)
+		sums.Add(logReward[i], logPB[i], lb)
 	}
-	if n == 0 {
+	return sums.LogZ()
+}
+
+// ImportanceSums is ImportanceLogZ one trajectory at a time, in constant
+// memory. The zero value is empty.
+type ImportanceSums struct {
+	seen         int     // trajectories given, counted or not
+	n            int     // with a behaviour log-probability
+	top          float64 // the largest log-weight; the sums are relative to its exponential
+	sum, squares float64
+	fault        error // the first weight that was not finite
+}
+
+// Add counts one trajectory, unless its logBehaviour is NaN. The three are in nats.
+func (s *ImportanceSums) Add(logReward, logPB, logBehaviour float64) {
+	s.seen++
+	if math.IsNaN(logBehaviour) {
+		return
+	}
+	w := logReward + logPB - logBehaviour
+	if !isFinite(w) {
+		if s.fault == nil {
+			s.fault = nonFinite(s.seen-1, "importance weight (log)", w)
+		}
+		return
+	}
+	if s.n++; s.n == 1 || w > s.top {
+		shrink := 0.0
+		if s.n > 1 {
+			shrink = math.Exp(s.top - w)
+		}
+		s.sum *= shrink
+		s.squares *= float64(shrink * shrink)
+		s.top = w
+	}
+	r := math.Exp(w - s.top)
+	s.sum += r
+	s.squares += float64(r * r)
+}
+
+// LogZ returns the estimate from what was added: an error if that is nothing,
+// or if any weight was not finite.
+func (s *ImportanceSums) LogZ() (LogZ, error) {
+	if s.fault != nil {
+		return LogZ{}, s.fault
+	}
+	if s.n == 0 {
 		return LogZ{}, fmt.Errorf("%w: no trajectory has a behaviour log-probability", ErrInput)
 	}
-	var sum, squares float64
-	for i, lb := range logBehaviour {
-		if !math.IsNaN(lb) {
-			w := math.Exp(logReward[i] + logPB[i] - lb - top)
-			sum += w
-			squares += float64(w * w)
-		}
-	}
+	n := float64(s.n)
 	e := LogZ{
-		Value: top + math.Log(sum/float64(n)), Estimator: "importance",
-		N: n, ESS: sum * sum / squares, StdErr: math.Inf(1),
+		Value: s.top + math.Log(s.sum/n), Estimator: "importance",
+		N: s.n, ESS: s.sum * s.sum / s.squares, StdErr: math.Inf(1),
 	}
-	if n > 1 { // the variance of the weights over their squared mean is n/ESS − 1
-		e.StdErr = math.Sqrt(math.Max(0, float64(n)/e.ESS-1) / float64(n-1))
+	if s.n > 1 { // the variance of the weights over their squared mean is n/ESS − 1
+		e.StdErr = math.Sqrt(math.Max(0, n/e.ESS-1) / (n - 1))
 	}
 	return e, nil
 }

@@ -125,3 +125,18 @@ func TailStart(d Divergence) (k float64, ok bool) {
 	}
 	return 0, false
 }
+
+// Modifiers returns the k of a tail modifier and the β of a temper modifier of
+// d; 0 for one that is not in use (in use they are positive).
+func Modifiers(d Divergence) (tail, temper float64) {
+	for {
+		switch m := d.(type) {
+		case tailed:
+			tail, d = m.k, m.base
+		case tempered:
+			temper, d = m.beta, m.base
+		default:
+			return tail, temper
+		}
+	}
+}

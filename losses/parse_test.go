@@ -151,6 +151,26 @@ func TestMemberSchedules(t *testing.T) {
 	}
 }
 
+// TestModifiersInForce at an update, in whatever order they were written.
+func TestModifiersInForce(t *testing.T) {
+	for text, want := range map[string][2]float64{
+		"hellinger": {0, 0}, "huber:2": {0, 0}, "forward_kl,tail:5": {5, 0}, "jeffreys,temper:0.5": {0, 0.5},
+		"forward_kl,tail:3,temper:0.25": {3, 0.25}, "log_cosh,temper_linear:2": {0, 2},
+	} {
+		if tail, temper := Modifiers(mustParse(t, text)); tail != want[0] || temper != want[1] {
+			t.Errorf("%s: tail %v and temper %v, want %v", text, tail, temper, want)
+		}
+	}
+	ramp := schedule.Value{Kind: schedule.Linear, From: 5, To: 10, Over: 100}
+	m, err := NewMember("hellinger", Overrides{Tail: &ramp})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tail, temper := Modifiers(m.At(50)); tail != 7.5 || temper != 0 {
+		t.Errorf("half-way: tail %v and temper %v", tail, temper)
+	}
+}
+
 func TestMemberFaults(t *testing.T) {
 	bad := func(v schedule.Value) *schedule.Value { return &v }
 	ramp := schedule.Value{Kind: schedule.Linear, From: 1, To: -1, Over: 10}

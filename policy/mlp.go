@@ -21,6 +21,12 @@ const (
 	maxWidth  = 1 << 16
 )
 
+// MaxParams is the largest number of parameters that a model may have. A
+// learner commits 12 bytes for each, 4 of the parameter and 8 of two moments,
+// in one log entry of at most 48 MiB = 50,331,648 bytes; the 2.3 MB that
+// 4,000,000 of them leave are for marks, objects and counters.
+const MaxParams = 4_000_000
+
 // MLPConfig describes a multilayer perceptron.
 type MLPConfig struct {
 	Hidden     []int  // widths of the hidden layers, at least one
@@ -77,21 +83,57 @@ func NewMLP(c MLPConfig, features, actions, backwardActions int) (*MLP, error) {
 	if n := len(c.Hidden); n < 1 || n > maxLayers {
 		return nil, fielderr.New("hidden", c.Hidden, fmt.Sprintf("1 to %d widths", maxLayers))
 	}
-	in := features
 	for i, width := range c.Hidden {
 		if width < 1 || width > maxWidth {
 			return nil, fielderr.New(fmt.Sprintf("hidden[%d]", i), width, fmt.Sprintf("a width from 1 to %d", maxWidth))
 		}
+	}
+	heads := []int{actions}
+	if !c.UniformBackward && backwardActions > 0 {
+		heads = append(heads, backwardActions)
+	}
+	if !fits(features, c.Hidden, heads) {
+		return nil, fielderr.New("hidden", c.Hidden, fmt.Sprintf(
+			"at most %.1f M parameters: 4 bytes each and 8 of moments travel in one commit of at most 48 MiB", MaxParams/1e6))
+	}
+	in := features
+	for i, width := range c.Hidden {
 		m.trunk = append(m.trunk, m.add(fmt.Sprintf("trunk.%d", i), GroupForward, in, width, []int{in, width}))
 		in = width
 	}
 	m.head[Forward].dense = m.add("forward", GroupForward, in, actions, []int{actions, in})
-	if c.UniformBackward || backwardActions == 0 {
+	if len(heads) == 1 {
 		m.head[Backward] = head{dense: dense{in: in, out: backwardActions}, uniform: true}
 	} else {
 		m.head[Backward].dense = m.add("backward", GroupBackward, in, backwardActions, []int{backwardActions, in})
 	}
 	return m, nil
+}
+
+// fits says whether layers of these widths have at most MaxParams parameters.
+// Widths come from a user's file: no product of them is formed that overflows.
+func fits(features int, hidden, heads []int) bool {
+	left := int64(MaxParams)
+	layer := func(in, out int) bool {
+		if int64(out) > left/(int64(in)+1) { // in weights and a bias for each
+			return false
+		}
+		left -= int64(out) * (int64(in) + 1)
+		return true
+	}
+	in := features
+	for _, width := range hidden {
+		if !layer(in, width) {
+			return false
+		}
+		in = width
+	}
+	for _, out := range heads {
+		if !layer(in, out) {
+			return false
+		}
+	}
+	return true
 }
 
 // add appends a layer's tensors to the layout.

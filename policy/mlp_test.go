@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
@@ -160,5 +162,42 @@ func TestConfigFaultsNameTheField(t *testing.T) {
 	}
 	if _, err := policy.NewMLP(policy.MLPConfig{Hidden: []int{4}, Activation: "relu"}, 0, 2, 2); !errors.Is(err, policy.ErrShape) {
 		t.Errorf("an environment without features: %v", err)
+	}
+}
+
+// TestSizeIsCappedToTheParameter, and before anything is allocated: the widest
+// of these would take the machine's memory.
+func TestSizeIsCappedToTheParameter(t *testing.T) {
+	build := func(features, actions, backward int, uniform bool, hidden ...int) error {
+		_, err := policy.NewMLP(policy.MLPConfig{Hidden: hidden, Activation: "relu", UniformBackward: uniform}, features, actions, backward)
+		return err
+	}
+	// One hidden unit: features + 1, and 2 for each action.
+	for _, c := range []struct {
+		features, actions, backward int
+		uniform                     bool
+	}{
+		{policy.MaxParams - 1 - 2*10, 10, 0, false},
+		{policy.MaxParams - 1 - 2*10, 10, 1000, true},
+		{policy.MaxParams - 1 - 2*10 - 2*7, 10, 7, false},
+	} {
+		if err := build(c.features, c.actions, c.backward, c.uniform, 1); err != nil {
+			t.Errorf("%+v: %v", c, err)
+		}
+		c.features++
+		var fe *fielderr.Error
+		if err := build(c.features, c.actions, c.backward, c.uniform, 1); !errors.As(err, &fe) || fe.Path != "hidden" ||
+			!strings.Contains(fe.Want, "at most 4.0 M parameters") {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	wide := slices.Repeat([]int{1 << 16}, 16)
+	for i, err := range []error{
+		build(10, 5, 4, false, wide...), build(math.MaxInt, 5, 4, false, 8),
+		build(10, math.MaxInt, 4, false, 8), build(10, 5, math.MaxInt, false, 8),
+	} {
+		if err == nil {
+			t.Errorf("case %d is not refused", i)
+		}
 	}
 }

@@ -59,7 +59,7 @@ func TestEachTrajectoryCountsOnce(t *testing.T) {
 				}
 			case 4: // the learner receives
 				if connected && len(wireUp) > 0 {
-					if err := replay.Offer(session, wireUp, version); err != nil {
+					if err := replay.Offer(session, wireUp); err != nil {
 						t.Fatal(err)
 					}
 					wireUp = nil

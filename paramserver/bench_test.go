@@ -158,7 +158,7 @@ func (f *scriptedFeed) Next(ctx context.Context, version uint64, params []float3
 	if f.spoil != nil {
 		f.spoil(version, fresh)
 	}
-	if err := f.replay.Offer(session, fresh, version); err != nil {
+	if err := f.replay.Offer(session, fresh); err != nil {
 		return nil, err
 	}
 	f.batch = f.replay.Take(batchSize, version, f.batch)

@@ -46,7 +46,7 @@ func newEvaluator(spec *job.Spec, u *Updater, h *hub, c clock.Clock, members fun
 	return &evaluator{
 		spec: spec, updater: u, rec: NewRecorder(spec), hub: h, clock: c, members: members, logger: logger,
 		exact: u.Exact(), ages: newAges(),
-		next:  u.Version() + uint64(max(1, spec.Eval.Every)), work: make(chan evalJob, 1), began: c.Now(),
+		next: u.Version() + uint64(max(1, spec.Eval.Every)), work: make(chan evalJob, 1), began: c.Now(),
 	}
 }
 

@@ -2,6 +2,7 @@ package paramserver
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 
@@ -18,15 +19,14 @@ type Intake struct {
 
 	mu      sync.Mutex
 	replay  *Replay
-	version uint64        // of the learner
 	changed chan struct{} // closed and renewed at every change
 	closed  bool
 	taken   []wire.Trajectory
 }
 
 // NewIntake wraps a queue; batch is the number of trajectories per update.
-func NewIntake(r *Replay, batch int, version uint64, logger *slog.Logger) *Intake {
-	return &Intake{batch: batch, logger: logger, replay: r, version: version, changed: make(chan struct{})}
+func NewIntake(r *Replay, batch int, logger *slog.Logger) *Intake {
+	return &Intake{batch: batch, logger: logger, replay: r, changed: make(chan struct{})}
 }
 
 func (in *Intake) notify() {
@@ -38,7 +38,6 @@ func (in *Intake) notify() {
 func (in *Intake) Next(ctx context.Context, version uint64, _ []float32) ([]wire.Trajectory, error) {
 	for {
 		in.mu.Lock()
-		in.version = version
 		before := in.replay.Waiting()
 		in.taken = in.replay.Take(in.batch, version, in.taken)
 		got, changed := in.taken, in.changed
@@ -91,7 +90,10 @@ func (in *Intake) Offer(session string, batch []wire.Trajectory) error {
 	if in.closed {
 		return ErrFenced
 	}
-	err := in.replay.Offer(session, batch, in.version)
+	if n := len(batch); n > 0 && batch[n-1].Seq > in.replay.Granted(session) {
+		return fmt.Errorf("session %s: trajectory %d, credit up to %d: %w", session, batch[n-1].Seq, in.replay.Granted(session), ErrCredit)
+	}
+	err := in.replay.Offer(session, batch)
 	in.notify()
 	return err
 }

@@ -13,7 +13,7 @@ import (
 // TestIntakeWakesWhoWaits: the learner for trajectories, senders for credit.
 func TestIntakeWakesWhoWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		in := paramserver.NewIntake(paramserver.NewReplay(8, 4, 0, false), 8, 0, slog.New(slog.DiscardHandler))
+		in := paramserver.NewIntake(paramserver.NewReplay(8, 4, 0, false), 8, slog.New(slog.DiscardHandler))
 		if _, err := in.Open("a", 0); err != nil {
 			t.Fatal(err)
 		}
@@ -26,6 +26,10 @@ func TestIntakeWakesWhoWaits(t *testing.T) {
 			got <- len(batch)
 		}
 		go next(t.Context())
+		if err := in.Offer("a", run(1, 4, 0)); !errors.Is(err, paramserver.ErrCredit) {
+			t.Fatalf("without credit: %v", err)
+		}
+		in.Credit("a")
 		if err := in.Offer("a", run(1, 4, 0)); err != nil {
 			t.Fatal(err)
 		}
@@ -60,10 +64,11 @@ func TestIntakeWakesWhoWaits(t *testing.T) {
 
 // TestIntakeClosesWithItsLease: nothing of an ended lease is taken for the next.
 func TestIntakeClosesWithItsLease(t *testing.T) {
-	in := paramserver.NewIntake(paramserver.NewReplay(8, 4, 0, false), 8, 7, slog.New(slog.DiscardHandler))
+	in := paramserver.NewIntake(paramserver.NewReplay(8, 4, 0, false), 8, slog.New(slog.DiscardHandler))
 	if next, err := in.Open("a", 3); err != nil || next != 4 {
 		t.Fatalf("next %d, %v", next, err)
 	}
+	in.Credit("a")
 	if err := in.Offer("a", run(4, 2, 7)); err != nil {
 		t.Fatal(err)
 	}

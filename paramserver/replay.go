@@ -15,6 +15,10 @@ import (
 // closed, and the worker resumes at the learner's next.
 var ErrGap = errors.New("gap in the trajectory stream")
 
+// ErrCredit means that a session sent what it had no credit for; the stream is
+// closed. Credit is what keeps the queue bounded.
+var ErrCredit = errors.New("trajectories beyond the credit")
+
 // Replay is the learner's half of "trajectories count once": admission and a
 // FIFO of trajectories that wait to be trained on, as a pure machine. Each
 // trajectory of a session gets exactly one disposition, in order: admitted
@@ -66,9 +70,8 @@ func (r *Replay) Open(session string, mark uint64) uint64 {
 }
 
 // Offer takes consecutive trajectories of one session. What the learner has is
-// dropped as a duplicate; a gap is ErrGap and nothing is taken. version is the
-// learner's own: nothing can have been sampled from a later one.
-func (r *Replay) Offer(session string, batch []wire.Trajectory, version uint64) error {
+// dropped as a duplicate. At a gap it ends with ErrGap; what came before is taken.
+func (r *Replay) Offer(session string, batch []wire.Trajectory) error {
 	s := r.sessions[session]
 	if s == nil {
 		return fmt.Errorf("session %s: %w", session, cluster.ErrSession)
@@ -84,7 +87,7 @@ func (r *Replay) Offer(session string, batch []wire.Trajectory, version uint64) 
 		}
 		s.next++
 		t.Session = session
-		if t.Version > version || math.IsNaN(t.LogReward) || math.IsInf(t.LogReward, 0) || math.IsInf(t.LogBehaviour, 0) {
+		if math.IsNaN(t.LogReward) || math.IsInf(t.LogReward, 0) || math.IsInf(t.LogBehaviour, 0) {
 			t.Actions = nil // refused when its turn comes
 		}
 		r.queue = append(r.queue, *t)
@@ -105,7 +108,7 @@ func (r *Replay) Take(n int, version uint64, dst []wire.Trajectory) []wire.Traje
 	if fresh < n {
 		// Settle what can never be used, so that its senders get new credit.
 		for r.head < len(r.queue) && !r.usable(&r.queue[r.head], version) {
-			r.settle(&r.queue[r.head])
+			r.settle(&r.queue[r.head], version)
 		}
 		r.compact()
 		return dst[:0]
@@ -123,7 +126,7 @@ func (r *Replay) Take(n int, version uint64, dst []wire.Trajectory) []wire.Traje
 			r.head++
 			continue
 		}
-		r.settle(t)
+		r.settle(t, version)
 	}
 	r.compact()
 	return dst
@@ -137,18 +140,26 @@ func (r *Replay) Refuse(t *wire.Trajectory) {
 	s.pending.Refused++
 }
 
+// usable says whether a trajectory may be trained on by a learner at version.
+// What it was sampled with was committed before, by this learner or one before
+// it, so a later version than the learner's own is nonsense.
 func (r *Replay) usable(t *wire.Trajectory, version uint64) bool {
-	return t.Actions != nil && !(r.drop && int64(version-t.Version) > r.maxLag)
+	return t.Actions != nil && t.Version <= version && !r.stale(t, version)
 }
 
-func (r *Replay) settle(t *wire.Trajectory) {
+func (r *Replay) stale(t *wire.Trajectory, version uint64) bool {
+	return r.drop && t.Version <= version && int64(version-t.Version) > r.maxLag
+}
+
+// settle gives the oldest trajectory its disposition without training on it.
+func (r *Replay) settle(t *wire.Trajectory, version uint64) {
 	s := r.sessions[t.Session]
 	s.settled = t.Seq
 	s.pending.Seq = t.Seq
-	if t.Actions == nil {
-		s.pending.Refused++
-	} else {
+	if t.Actions != nil && r.stale(t, version) {
 		s.pending.Stale++
+	} else {
+		s.pending.Refused++
 	}
 	*t = wire.Trajectory{}
 	r.head++
@@ -192,6 +203,14 @@ func (r *Replay) Credit(session string) uint64 {
 	share := (r.capacity + n - 1) / n
 	s.credit = max(s.credit, s.settled+uint64(share+r.rollout-1))
 	return s.credit
+}
+
+// Granted is the credit that the session was last told of.
+func (r *Replay) Granted(session string) uint64 {
+	if s := r.sessions[session]; s != nil {
+		return s.credit
+	}
+	return 0
 }
 
 // Waiting is the number of trajectories in the queue.

@@ -2,19 +2,25 @@ package paramserver
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/clock"
-	"github.com/driftmesh/driftmesh/internal/job"
-	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 	"github.com/driftmesh/driftmesh/paramserver/replica"
 )
+
+// Config is what a Server stands on; every field is required.
+type Config struct {
+	Replica *replica.Replica
+	Mesh    *cluster.Mesh
+	Node    string // this node's UUID
+	Addr    string // gRPC address, as others reach it
+	Clock   clock.Clock
+	Logger  *slog.Logger
+}
 
 // Server is one parameter server node: it answers the mesh protocol from its
 // replica, grants jobs while it leads, and runs the learners of the jobs that
@@ -23,51 +29,46 @@ import (
 // In this version a job's learner lives on the leader: when leadership moves,
 // the new leader grants each running job to itself, which fences the old one.
 type Server struct {
-	Replica *replica.Replica
-	Mesh    *cluster.Mesh
-	Node    string // this node's UUID
-	Addr    string // gRPC address, as others reach it
-	Clock   clock.Clock
-	Logger  *slog.Logger
+	Config
 
 	mu       sync.Mutex
 	learners map[string]*running // by job
-	granted  map[string]uint64   // epochs this process granted to itself
-	hubs     map[string]*hub
+	granted  map[string]uint64   // epochs this process granted to itself, by job
+	draining map[string]int      // jobs that are being stopped or paused: no new grants
+	failures map[string]failure  // by job
+	hubs     map[string]*hub     // by job
+	lost     map[string]time.Time
 	wake     chan struct{}
-	failures map[string]int
+	loops    sync.WaitGroup // learners
 }
 
-// running is a learner of this process.
-type running struct {
-	epoch  uint64
-	intake *Intake
-	cancel context.CancelFunc
-	done   chan struct{} // closed when it has ended
+// NewServer returns a Server that answers the protocol; Run makes it act.
+func NewServer(c Config) *Server {
+	return &Server{
+		Config:   c,
+		learners: map[string]*running{}, granted: map[string]uint64{}, draining: map[string]int{},
+		failures: map[string]failure{}, hubs: map[string]*hub{}, lost: map[string]time.Time{},
+		wake: make(chan struct{}, 1),
+	}
 }
 
-// maxFailures is how often a learner may fail in a row before its job does.
-const maxFailures = 3
+// reconcileEvery bounds how long a lost notification, or a change that makes
+// none, such as a node's death, goes unseen.
+const reconcileEvery = 500 * time.Millisecond
 
 // Run reconciles what the replicated state says with what this process does,
-// until ctx ends: granted jobs have a learner here, others have none.
+// until ctx ends: jobs granted to it have a learner here, others have none.
 func (s *Server) Run(ctx context.Context) error {
-	s.mu.Lock()
-	s.learners, s.granted, s.hubs = map[string]*running{}, map[string]uint64{}, map[string]*hub{}
-	s.failures = map[string]int{}
-	s.wake = make(chan struct{}, 1)
-	s.mu.Unlock()
-	var wg sync.WaitGroup
-	defer wg.Wait()
+	defer s.loops.Wait()
 	defer s.stopLearners()
-	tick := time.NewTicker(500 * time.Millisecond) // heals a lost notification
+	tick := time.NewTicker(reconcileEvery)
 	defer tick.Stop()
 	for {
 		changed := s.Replica.Changed()
 		if s.Replica.IsLeader() {
 			s.grantJobs(ctx)
 		}
-		s.startLearners(ctx, &wg)
+		s.startLearners(ctx)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -77,6 +78,9 @@ func (s *Server) Run(ctx context.Context) error {
 		case <-s.Replica.LeaderCh():
 		case <-s.wake:
 		case <-tick.C:
+			if s.Replica.IsLeader() {
+				s.expireSessions(ctx)
+			}
 		}
 	}
 }
@@ -84,10 +88,7 @@ func (s *Server) Run(ctx context.Context) error {
 // grantJobs gives every running job that has no learner in this process to it.
 func (s *Server) grantJobs(ctx context.Context) {
 	for _, j := range s.jobs() {
-		s.mu.Lock()
-		mine := j.Learner == s.Node && s.granted[j.ID] == j.Epoch
-		s.mu.Unlock()
-		if j.Status != fsm.Running || mine {
+		if j.Status != fsm.Running || !s.mayGrant(j) {
 			continue
 		}
 		g := &fsm.Grant{Job: j.ID, Epoch: j.Epoch + 1, Node: s.Node, Addr: s.Addr, Stamp: s.Clock.Now().UnixNano()}
@@ -102,151 +103,70 @@ func (s *Server) grantJobs(ctx context.Context) {
 			s.mu.Lock()
 			s.granted[j.ID] = g.Epoch
 			s.mu.Unlock()
-			s.Logger.Info("job granted", "job", j.ID, "node", s.Node, "epoch", g.Epoch, "version", j.Version)
+			s.Logger.Info("job granted", "job", j.ID, "epoch", g.Epoch)
 		}
 	}
 }
 
-// startLearners runs a learner for each job whose current epoch this process
-// holds, and ends those whose epoch is over.
-func (s *Server) startLearners(ctx context.Context, wg *sync.WaitGroup) {
-	jobs := s.jobs()
+// mayGrant says whether a running job needs a grant now: not while this process
+// holds it, while it is being stopped, or too soon after its learner failed.
+func (s *Server) mayGrant(j *fsm.Job) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, j := range jobs {
-		r := s.learners[j.ID]
-		if r != nil && (r.epoch != j.Epoch || j.Status == fsm.Stopped || j.Status == fsm.Paused || j.Status == fsm.Failed) {
-			r.cancel()
-			continue // its goroutine removes it and wakes us
-		}
-		if r != nil || j.Status != fsm.Running || j.Learner != s.Node || s.granted[j.ID] != j.Epoch {
+	held := j.Learner == s.Node && s.granted[j.ID] == j.Epoch
+	return !held && s.learners[j.ID] == nil && s.draining[j.ID] == 0 && !s.Clock.Now().Before(s.failures[j.ID].retry)
+}
+
+// sessionGrace is how long a worker must have been dead before its sessions
+// expire: one that was only cut off comes back and resends.
+const sessionGrace = 30 * time.Second
+
+// expireSessions ends the sessions of workers that died.
+func (s *Server) expireSessions(ctx context.Context) {
+	alive := map[string]bool{}
+	for _, m := range s.Mesh.Members() {
+		alive[m.ID] = m.State == cluster.Alive
+	}
+	now := s.Clock.Now()
+	for _, j := range s.jobs() {
+		if j.Status != fsm.Running && j.Status != fsm.Paused {
 			continue
 		}
-		lctx, cancel := context.WithCancel(ctx)
-		r, run, err := s.newLearner(j, cancel)
-		if err != nil {
-			cancel()
-			s.Logger.Error("learner cannot start", "job", j.ID, "epoch", j.Epoch, "error", err)
-			wg.Go(func() { s.fail(ctx, j.ID, err) })
-			delete(s.granted, j.ID)
-			continue
+		var sessions []fsm.Session
+		s.Replica.Read(func(st *fsm.State) { sessions = st.Sessions(j.ID) })
+		for _, open := range sessions {
+			if open.Expired {
+				continue
+			}
+			if alive[open.Worker] {
+				delete(s.lost, open.Worker)
+				continue
+			}
+			since, known := s.lost[open.Worker]
+			if !known {
+				s.lost[open.Worker] = now
+				continue
+			}
+			if now.Sub(since) >= sessionGrace {
+				s.expire(ctx, j.ID, open.ID)
+			}
 		}
-		s.learners[j.ID] = r
-		wg.Go(func() {
-			defer s.poke()
-			err := run(lctx)
-			cancel()
-			r.intake.Close()
-			s.ended(ctx, j.ID, r, err)
-			close(r.done)
-		})
 	}
 }
 
-// ended records how a learner's run came to its end.
-func (s *Server) ended(ctx context.Context, jobID string, r *running, err error) {
-	s.mu.Lock()
-	delete(s.learners, jobID)
-	delete(s.granted, jobID)  // a new run needs a new epoch
-	defer s.hub(jobID).wake() // watchers wait for this end
-	switch {
-	case err == nil, errors.Is(err, ErrFenced), errors.Is(err, context.Canceled):
-		s.failures[jobID] = 0
-		s.mu.Unlock()
-		if err != nil && ctx.Err() == nil {
-			s.Logger.Info("learner ended", "job", jobID, "epoch", r.epoch, "reason", err)
-		}
+// expire ends one session through the log.
+func (s *Server) expire(ctx context.Context, jobID, session string) {
+	if _, err := s.Replica.Apply(ctx, &fsm.ExpireSession{Job: jobID, Session: session, Stamp: s.Clock.Now().UnixNano()}); err != nil {
+		s.Logger.Debug("session not expired", "job", jobID, "session", session, "error", err)
 		return
 	}
-	s.failures[jobID]++
-	n := s.failures[jobID]
-	s.mu.Unlock()
-	s.Logger.Error("learner failed", "job", jobID, "epoch", r.epoch, "failures", n, "error", err)
-	if n >= maxFailures && ctx.Err() == nil {
-		s.fail(ctx, jobID, err)
-	}
-}
-
-// fail ends a job for good, with the reason.
-func (s *Server) fail(ctx context.Context, jobID string, why error) {
-	cmd := &fsm.SetStatus{Job: jobID, Status: fsm.Failed, Reason: why.Error(), Fence: true, Stamp: s.Clock.Now().UnixNano()}
-	if _, err := s.Replica.Apply(ctx, cmd); err != nil {
-		s.Logger.Error("job status not applied", "job", jobID, "error", err)
-	}
-}
-
-func (s *Server) newLearner(j *fsm.Job, cancel context.CancelFunc) (*running, func(context.Context) error, error) {
-	spec, err := job.FromJSON(j.Spec)
-	if err != nil {
-		return nil, nil, fmt.Errorf("job %s: %w", j.ID, err)
-	}
-	u, err := NewUpdater(spec)
-	if err != nil {
-		return nil, nil, fmt.Errorf("job %s: %w", j.ID, err)
-	}
-	if len(j.Params) > 0 {
-		if err := u.Restore(j.Version, j.Params, j.Private); err != nil {
-			return nil, nil, fmt.Errorf("job %s at version %d: %w", j.ID, j.Version, err)
-		}
-		s.Logger.Info("learner resumes", "job", j.ID, "epoch", j.Epoch, "version", j.Version)
-	}
-	logger := s.Logger.With("job", j.ID, "epoch", j.Epoch)
-	intake := NewIntake(NewReplay(spec.Mesh.ReplayMax, spec.Mesh.Rollout, spec.Mesh.MaxLag, spec.Mesh.OnStale == "drop"), spec.Train.Batch, u.Version(), logger)
-	h := s.hub(j.ID)
-	ev := newEvaluator(spec, u, h, s.Clock, s.members, logger)
-	ev.ages.committed(j.Version, j.Committed)
-	log := &raftLog{replica: s.Replica, logger: logger}
-	l := &Learner{
-		Lease:     Lease{Job: j.ID, Generation: j.Generation, Epoch: j.Epoch},
-		Updater:   u,
-		Feed:      intake,
-		Log:       log,
-		Clock:     s.Clock,
-		Logger:    logger,
-		Updates:   spec.Train.Updates,
-		MinWindow: time.Duration(spec.Mesh.WindowMS) * time.Millisecond,
-		OnUpdate:  ev.updated,
-		OnPropose: ev.proposed,
-		OnCommit: func(c *fsm.Commit, took time.Duration) {
-			s.Mesh.AnnounceVersion(c.Job, wire.Position{Generation: c.Generation, Version: c.Version})
-			ev.committed(c, took)
-		},
-	}
-	run := func(ctx context.Context) error {
-		var wg sync.WaitGroup
-		evCtx, stop := context.WithCancel(context.WithoutCancel(ctx)) // the last commits get their rows
-		wg.Go(func() { ev.run(evCtx) })
-		err := l.Run(ctx)
-		stop()
-		wg.Wait()
-		log.waiting.Wait()
-		return err
-	}
-	return &running{epoch: j.Epoch, intake: intake, cancel: cancel, done: make(chan struct{})}, run, nil
-}
-
-// hub returns the reports of a job; s.mu is held.
-func (s *Server) hub(jobID string) *hub {
-	h := s.hubs[jobID]
-	if h == nil {
-		h = newHub()
-		s.hubs[jobID] = h
-	}
-	return h
-}
-
-func (s *Server) stopLearners() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.learners {
-		r.cancel()
-	}
+	s.Logger.Info("session expired", "job", jobID, "session", session)
 }
 
 func (s *Server) poke() {
 	select {
 	case s.wake <- struct{}{}:
-	default:
+	default: // it will look anyway
 	}
 }
 
@@ -284,32 +204,3 @@ func (s *Server) notLeader() error {
 	}
 	return cluster.ErrNotLeader{}
 }
-
-// raftLog is the Log of a learner: it makes every answer definite.
-type raftLog struct {
-	replica *replica.Replica
-	logger  *slog.Logger
-	waiting sync.WaitGroup // for answers; the learner's run waits for it
-}
-
-// Commit implements Log. The answer to a commit whose fate is unknown is found
-// by proposing the same bytes again, for as long as this node leads: if they
-// got in, the state machine says so.
-func (l *raftLog) Commit(ctx context.Context, c *fsm.Commit) (<-chan Answer, error) {
-	out := make(chan Answer, 1)
-	future := l.replica.ApplyAsync(c)
-	l.waiting.Go(func() {
-		res, err := future.Wait(ctx)
-		for errors.Is(err, replica.ErrUnknown) && ctx.Err() == nil {
-			l.logger.Warn("commit outcome unknown, proposing the same bytes again", "version", c.Version, "error", err)
-			res, err = l.replica.Apply(ctx, c)
-		}
-		if errors.Is(err, replica.ErrNotLeader) {
-			res, err = fsm.Result{Outcome: fsm.Fenced}, nil // somebody else leads and will grant the job anew
-		}
-		out <- Answer{res, err}
-	})
-	return out, nil
-}
-
-var _ Log = (*raftLog)(nil)

@@ -2,7 +2,6 @@ package paramserver
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -71,25 +70,14 @@ func (s *Server) Control(ctx context.Context, req *wire.ControlRequest) (*wire.C
 		return nil, err
 	}
 	if to != fsm.Running {
-		s.drain(ctx, req.Job)
+		release, err := s.drain(ctx, req.Job)
+		defer release()
+		if err != nil {
+			return nil, fmt.Errorf("%w: what was trained last is not committed: %w", cluster.ErrUnavailable, err)
+		}
 	}
 	_, err := s.apply(ctx, &fsm.SetStatus{Job: req.Job, Status: to, Reason: "on request", Fence: to != fsm.Running, Stamp: s.Clock.Now().UnixNano()})
 	return &wire.ControlReply{}, err
-}
-
-// drain ends the local learner of a job, so that its open window is committed.
-func (s *Server) drain(ctx context.Context, jobID string) {
-	s.mu.Lock()
-	r := s.learners[jobID]
-	s.mu.Unlock()
-	if r == nil {
-		return
-	}
-	r.cancel()
-	select {
-	case <-r.done:
-	case <-ctx.Done():
-	}
 }
 
 // Status answers from this node's own state, which may be behind; any node may
@@ -143,6 +131,14 @@ func (s *Server) OpenSession(ctx context.Context, req *wire.OpenSessionRequest) 
 	if err != nil {
 		return nil, err
 	}
+	// A slot has one incarnation: this one supersedes those before it.
+	var sessions []fsm.Session
+	s.Replica.Read(func(st *fsm.State) { sessions = st.Sessions(req.Job) })
+	for _, old := range sessions {
+		if old.Worker == req.Worker && old.Slot == req.Slot && old.ID != req.Token && !old.Expired {
+			s.expire(ctx, req.Job, old.ID)
+		}
+	}
 	return &wire.OpenSessionReply{Session: req.Token, Mark: res.Mark}, nil
 }
 
@@ -185,45 +181,6 @@ func (s *Server) welcome() *wire.JoinReply {
 		}
 	}
 	return out
-}
-
-// Assign streams what a slot should sample for, while this node leads: slots
-// are dealt to the running jobs in turn (soft state).
-func (s *Server) Assign(req *wire.AssignRequest, stream grpc.ServerStreamingServer[wire.Assignment]) error {
-	var last *wire.Assignment
-	for {
-		changed := s.Replica.Changed()
-		if !s.Replica.IsLeader() {
-			return s.notLeader()
-		}
-		next := s.assignment(req)
-		if last == nil || last.Job != next.Job || last.LearnerAddr != next.LearnerAddr {
-			if err := stream.Send(next); err != nil {
-				return err
-			}
-			last = next
-		}
-		select {
-		case <-changed:
-		case <-stream.Context().Done():
-			return nil
-		}
-	}
-}
-
-func (s *Server) assignment(req *wire.AssignRequest) *wire.Assignment {
-	var open []*fsm.Job
-	for _, j := range s.jobs() {
-		if j.Status == fsm.Running && j.LearnerAddr != "" && j.HasState {
-			open = append(open, j)
-		}
-	}
-	if len(open) == 0 {
-		return &wire.Assignment{}
-	}
-	h := sha256.Sum256([]byte(req.Worker))
-	j := open[(int(h[0])+req.Slot)%len(open)]
-	return &wire.Assignment{Job: j.ID, Spec: j.Spec, LearnerAddr: j.LearnerAddr}
 }
 
 // Subscribe streams every published snapshot after the subscriber's position,
@@ -312,28 +269,33 @@ func (s *Server) Deliver(stream grpc.BidiStreamingServer[wire.Uplink, wire.Downl
 	if _, err := s.mustJob(stream.Context(), hello.Job); err != nil {
 		return err
 	}
+	// The intake first: a mark that is read after it is at least the one that
+	// its learner started from.
+	s.mu.Lock()
+	var intake *Intake
+	if r := s.learners[hello.Job]; r != nil {
+		intake = r.intake
+	}
+	s.mu.Unlock()
+	if intake == nil {
+		return fmt.Errorf("%w: no learner of job %q here", cluster.ErrUnavailable, hello.Job)
+	}
 	mark, err := s.mark(stream.Context(), hello)
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	r := s.learners[hello.Job]
-	s.mu.Unlock()
-	if r == nil {
-		return fmt.Errorf("%w: no learner of job %q here", cluster.ErrUnavailable, hello.Job)
-	}
-	next, err := r.intake.Open(hello.Session, mark)
+	next, err := intake.Open(hello.Session, mark)
 	if err != nil {
 		return fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
 	}
-	defer r.intake.Leave(hello.Session)
+	defer intake.Leave(hello.Session)
 	received := make(chan error, 1)
-	go func() { received <- receive(stream, r.intake, hello.Session) }() // ends with the stream's context
+	go func() { received <- receive(stream, intake, hello.Session) }() // ends with the stream's context
 
 	down := wire.Downlink{Resume: next}
 	for {
 		applied := s.Replica.Changed()
-		credit, changed, open := r.intake.Credit(hello.Session)
+		credit, changed, open := intake.Credit(hello.Session)
 		if !open {
 			return fmt.Errorf("%w: the learner's lease has ended", cluster.ErrUnavailable)
 		}

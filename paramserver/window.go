@@ -3,10 +3,10 @@ package paramserver
 import "time"
 
 // Window decides when a learner commits: a pure machine over (now, event).
-// At most two commits are in flight; then the open window grows until
-// maxGrowth, and then the learner must wait. The window is the larger of what
-// was configured and ten times the smoothed commit time, so that Raft bounds
-// the rate of publication and not that of training.
+// At most two commits are in flight; then the open window grows to its limit,
+// and then the learner must wait. The window is the larger of what was
+// configured and ten times the smoothed commit time, up to MaxWindow, so that
+// Raft bounds the rate of publication and not that of training.
 //
 // Invariant: 0 <= inFlight <= MaxInFlight.
 type Window struct {
@@ -22,6 +22,10 @@ const (
 	MaxInFlight = 2
 	maxGrowth   = 20 // times the window, before the learner waits for an answer
 	commitShare = 10 // window >= commitShare × commit time
+	// MaxWindow bounds what slow commits do to the window, and how far a window
+	// grows before the learner waits, unless the job asks for longer windows. A
+	// disk or a leader that stood still for a minute is forgotten in seconds.
+	MaxWindow = time.Second
 )
 
 // NewWindow opens the first window at now.
@@ -30,7 +34,7 @@ func NewWindow(min time.Duration, now time.Time) *Window {
 }
 
 // Length is the present target length of a window.
-func (w *Window) Length() time.Duration { return max(w.min, commitShare*w.smoothed) }
+func (w *Window) Length() time.Duration { return max(w.min, min(commitShare*w.smoothed, MaxWindow)) }
 
 // Stepped counts one optimiser step.
 func (w *Window) Stepped() { w.steps++ }
@@ -49,7 +53,8 @@ func (w *Window) Left(now time.Time) time.Duration {
 
 // MustWait says that the learner may not run further ahead until a commit is answered.
 func (w *Window) MustWait(now time.Time) bool {
-	return w.inFlight >= MaxInFlight && now.Sub(w.opened) >= maxGrowth*w.Length()
+	limit := max(w.Length(), min(maxGrowth*w.Length(), MaxWindow))
+	return w.inFlight >= MaxInFlight && now.Sub(w.opened) >= limit
 }
 
 // Committed records that the window was proposed; the next one opens.
@@ -62,6 +67,7 @@ func (w *Window) Committed(now time.Time) {
 // Answered records the answer to the oldest commit in flight, which took d.
 func (w *Window) Answered(d time.Duration) {
 	w.inFlight--
+	d = min(d, MaxWindow/commitShare)
 	if w.smoothed == 0 {
 		w.smoothed = d
 		return

@@ -125,7 +125,7 @@ func startServer(t *testing.T) *parameterServer {
 	}
 	t.Cleanup(closing(mesh.Close))
 	s := &parameterServer{replica: rep}
-	srv := &paramserver.Server{Replica: rep, Mesh: mesh, Node: nodeID, Addr: l.Addr().String(), Clock: clock.Real{}, Logger: quiet}
+	srv := paramserver.NewServer(paramserver.Config{Replica: rep, Mesh: mesh, Node: nodeID, Addr: l.Addr().String(), Clock: clock.Real{}, Logger: quiet})
 	s.meshNode = serve(t, l, clusterID, srv)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup

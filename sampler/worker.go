@@ -31,6 +31,9 @@ type Worker struct {
 
 const (
 	retryAfter = 100 * time.Millisecond // between attempts to reach a server again
+	// leaderSilence is four times the interval at which a leader repeats what
+	// it assigned.
+	leaderSilence = 2 * time.Second
 
 	// keepLimit bounds the outbox, in trajectories: sampling pauses while that
 	// many wait for a committed mark.
@@ -99,12 +102,18 @@ func (w *Worker) follow(ctx context.Context, out chan<- *wire.Assignment) error 
 	if err != nil {
 		return err
 	}
+	// The leader repeats itself; silence means that it hangs or is cut off.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	silence := time.AfterFunc(leaderSilence, cancel)
+	defer silence.Stop()
 	stream, err := leader.Assign(ctx, &wire.AssignRequest{ClusterID: w.ClusterID, Worker: w.Node, Slot: w.Slot})
 	for err == nil {
 		var a *wire.Assignment
 		if a, err = stream.Recv(); err != nil {
 			break
 		}
+		silence.Reset(leaderSilence)
 		select {
 		case out <- a:
 		case <-ctx.Done():

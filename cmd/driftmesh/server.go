@@ -113,7 +113,7 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 		err = errors.Join(err, mesh.Close(sctx))
 	}()
 
-	srv := &paramserver.Server{Replica: rep, Mesh: mesh, Node: id.NodeID(), Addr: addr, Clock: clock.Real{}, Logger: logger}
+	srv := paramserver.NewServer(paramserver.Config{Replica: rep, Mesh: mesh, Node: id.NodeID(), Addr: addr, Clock: clock.Real{}, Logger: logger})
 	rpc := cluster.NewServer(cluster.ServerOptions{ClusterID: id.ClusterID})
 	cluster.RegisterMesh(rpc, srv)
 	logger.Info("serving", "grpc", addr, "gossip", mesh.Addr(), "raft", rep.Addr(), "cluster", id.ClusterID())

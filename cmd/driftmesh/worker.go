@@ -11,6 +11,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/nice"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/sampler"
 )
@@ -53,7 +54,7 @@ func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) 
 	if err := needJoin(f.join); err != nil {
 		return err
 	}
-	if err := setNice(f.nice); err != nil {
+	if err := nice.Process(f.nice); err != nil {
 		logger.Warn("priority not set", "nice", f.nice, "error", err)
 	}
 	id, err := cluster.LoadOrCreate(f.data)

@@ -134,6 +134,11 @@ func (r *Replica) Linearize(ctx context.Context) error {
 	if err := r.await(ctx, r.raft.VerifyLeader()); err != nil {
 		return readError(err)
 	}
+	if r.raft.CurrentTerm() != term {
+		// Leadership was lost and won again in between: index may be older
+		// than what the new term's barrier would have waited for.
+		return r.Linearize(ctx)
+	}
 	return r.waitApplied(ctx, index)
 }
 

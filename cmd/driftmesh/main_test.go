@@ -197,6 +197,23 @@ func patience(t *testing.T) context.Context {
 	return ctx
 }
 
+// until looks again and again until what is so; it never is once the process
+// has ended.
+func (p *process) until(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	until(t, what, func() bool {
+		if so() {
+			return true
+		}
+		select {
+		case <-p.ended:
+			t.Fatalf("the process ended before %s", what)
+		default:
+		}
+		return false
+	})
+}
+
 // until looks again and again until what is so.
 func until(t *testing.T, what string, so func() bool) {
 	t.Helper()

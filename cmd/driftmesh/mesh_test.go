@@ -29,7 +29,7 @@ func startServer(t *testing.T, args ...string) (*process, string) {
 	t.Helper()
 	p := start(t, append([]string{"server", "--grpc", "127.0.0.1:0", "--single"}, args...)...)
 	var addr string
-	until(t, "the server serves", func() bool {
+	p.until(t, "the server serves", func() bool {
 		if m := servingAt.FindStringSubmatch(p.stderr.String()); m != nil {
 			addr = m[1]
 		}
@@ -235,14 +235,14 @@ func TestUp(t *testing.T) {
 	up := []string{"up", "../../examples/hypergrid-2d.yaml", "--runs", root, "--set", "train.updates=8000", "--set", "eval.every=200"}
 
 	p := start(t, up...)
-	until(t, "the run folder is made", func() bool { return runs.Exists(dir) })
+	p.until(t, "the run folder is made", func() bool { return runs.Exists(dir) })
 	p.interrupt(t) // before there is a server
 	if code := p.wait(t); code != exitInterrupted || p.stderr.String() != "" {
 		t.Fatalf("interrupted early: exit %d, %s", code, p.stderr.String())
 	}
 
 	p = start(t, up...)
-	untilRow(t, dir, 0)
+	p.untilRow(t, dir, 0)
 	p.interrupt(t)
 	if code := p.wait(t); code != exitInterrupted {
 		t.Fatalf("exit %d, want %d", code, exitInterrupted)
@@ -260,9 +260,9 @@ func TestUp(t *testing.T) {
 	}
 
 	p = start(t, up...)
-	untilRow(t, dir, c.Version)
+	p.untilRow(t, dir, c.Version)
 	kill(t, p, "worker-1")
-	until(t, "the worker's death is told", func() bool { return strings.Contains(p.stdout.String(), "worker-1 died") })
+	p.until(t, "the worker's death is told", func() bool { return strings.Contains(p.stdout.String(), "worker-1 died") })
 	kill(t, p, "server-1")
 	if code := p.wait(t); code != exitOK {
 		t.Fatalf("exit %d", code)
@@ -295,9 +295,9 @@ func TestUp(t *testing.T) {
 }
 
 // untilRow waits for a metrics row after a version.
-func untilRow(t *testing.T, dir string, after int64) {
+func (p *process) untilRow(t *testing.T, dir string, after int64) {
 	t.Helper()
-	until(t, "a row after version "+decimal(after), func() bool {
+	p.until(t, "a row after version "+decimal(after), func() bool {
 		rows, err := runs.ReadRows(dir)
 		return err == nil && len(rows) > 0 && rows[len(rows)-1].Version > after
 	})

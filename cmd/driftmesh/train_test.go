@@ -82,10 +82,7 @@ func TestInterruptedTrainingResumes(t *testing.T) {
 	var at int64
 	for range 2 {
 		p := start(t, append(job, "--runs", root)...)
-		until(t, "a row after what was there", func() bool {
-			rows, err := runs.ReadRows(dir)
-			return err == nil && len(rows) > 0 && rows[len(rows)-1].Version > at
-		})
+		p.untilRow(t, dir, at)
 		p.interrupt(t)
 		if code := p.wait(t); code != exitInterrupted {
 			t.Fatalf("exit %d, want %d", code, exitInterrupted)

@@ -1,7 +1,6 @@
 package paramserver
 
 import (
-	"slices"
 	"time"
 
 	"github.com/driftmesh/driftmesh/internal/runs"
@@ -13,7 +12,7 @@ import (
 type ages struct {
 	stamps  map[uint64]int64 // Unix nanoseconds by committed version
 	order   []uint64         // its keys, oldest first
-	seconds []float64        // of the trajectories since the last call of stats
+	seconds sample           // of the trajectories since the last call of stats
 }
 
 // maxStamps is how many committed versions are remembered. A trajectory that is
@@ -37,18 +36,16 @@ func (a *ages) committed(version uint64, stamp int64) {
 // used counts one trajectory of that version, trained on now.
 func (a *ages) used(version uint64, now time.Time) {
 	if stamp, ok := a.stamps[version]; ok {
-		a.seconds = append(a.seconds, time.Duration(now.UnixNano()-stamp).Seconds())
+		a.seconds.add(time.Duration(now.UnixNano() - stamp).Seconds())
 	}
 }
 
 // stats summarises what was used since the last call.
 func (a *ages) stats() runs.SecondsStats {
-	if len(a.seconds) == 0 {
+	if a.seconds.seen == 0 {
 		return runs.SecondsStats{}
 	}
-	slices.Sort(a.seconds)
-	at := func(p float64) runs.Float { return runs.Float(quantile(a.seconds, p)) }
-	out := runs.SecondsStats{Min: at(0), Median: at(0.5), P95: at(0.95), Max: at(1)}
-	a.seconds = a.seconds[:0]
-	return out
+	q := a.seconds.quantiles(0, 0.5, 0.95, 1)
+	a.seconds.reset()
+	return runs.SecondsStats{Min: runs.Float(q[0]), Median: runs.Float(q[1]), P95: runs.Float(q[2]), Max: runs.Float(q[3])}
 }

@@ -3,6 +3,7 @@ package paramserver
 import (
 	"context"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/driftmesh/driftmesh/internal/clock"
@@ -27,11 +28,16 @@ type evaluator struct {
 	logger  *slog.Logger
 	exact   *metrics.Evaluator // nil where the environment cannot be enumerated
 
-	ages    *ages
-	next    uint64       // version at which the next row is due
-	cuts    []runs.Row   // rows whose Commits are in flight, oldest first
-	work    chan evalJob // room for one
-	began   time.Time    // of the stretch
+	ages *ages
+	next uint64       // version at which the next row is due
+	cuts []runs.Row   // rows whose Commits are in flight, oldest first
+	work chan evalJob // room for one
+
+	// Since the last row was cut: what the marks say of trajectories that were
+	// not trained on.
+	stale, refused uint64
+	// Since the last row was committed.
+	began   time.Time
 	updates int
 	trained int
 }
@@ -43,11 +49,21 @@ type evalJob struct {
 }
 
 func newEvaluator(spec *job.Spec, u *Updater, h *hub, c clock.Clock, members func() (int, int), logger *slog.Logger) *evaluator {
-	return &evaluator{
+	e := &evaluator{
 		spec: spec, updater: u, rec: NewRecorder(spec), hub: h, clock: c, members: members, logger: logger,
-		exact: u.Exact(), ages: newAges(),
-		next: u.Version() + uint64(max(1, spec.Eval.Every)), work: make(chan evalJob, 1), began: c.Now(),
+		exact: u.Exact(), ages: newAges(), work: make(chan evalJob, 1), began: c.Now(),
 	}
+	e.next = e.due(u.Version())
+	return e
+}
+
+// due is when the row after the one of version v is due. With eval.every 0 only
+// the last version has one.
+func (e *evaluator) due(v uint64) uint64 {
+	if e.spec.Eval.Every == 0 {
+		return math.MaxUint64
+	}
+	return v + uint64(e.spec.Eval.Every)
 }
 
 // updated is the learner's OnUpdate.
@@ -66,15 +82,18 @@ func (e *evaluator) updated(u *Update) error {
 // last version always gets a row.
 func (e *evaluator) proposed(c *fsm.Commit) {
 	e.ages.committed(c.Version, c.Stamp)
+	for _, m := range c.Marks {
+		e.stale += m.Stale
+		e.refused += m.Refused
+	}
 	busy := len(e.cuts) > 0 || len(e.work) > 0
 	if e.rec.Empty() || !c.Done && (busy || c.Version < e.next) {
 		return
 	}
 	row := e.rec.Row(e.updater)
 	row.Generation = c.Generation
-	for _, m := range c.Marks {
-		row.Stale += m.Stale
-	}
+	row.Stale, row.Refused = e.stale, e.refused // the updates know nothing of what admission refused
+	e.stale, e.refused = 0, 0
 	e.cuts = append(e.cuts, row)
 }
 
@@ -95,7 +114,7 @@ func (e *evaluator) committed(c *fsm.Commit, _ time.Duration) {
 	t.Servers, t.Workers = e.members()
 	e.work <- evalJob{row, t, c.Params} // waits for a running evaluation only at the end
 	e.updates, e.trained, e.began = 0, 0, now
-	e.next = c.Version + uint64(max(1, e.spec.Eval.Every))
+	e.next = e.due(c.Version)
 }
 
 // run evaluates until ctx ends, and then what is still waiting.

@@ -12,24 +12,29 @@ type Report struct {
 	Timing runs.Timing `json:"timing"`
 }
 
-// hub keeps the reports of one job and lets watchers follow them. It is soft
-// state: a watcher that wants history across restarts keeps it itself.
+// hub keeps the last reports of one job and lets watchers follow them. It is
+// soft state: a watcher that wants history across restarts keeps it itself.
 type hub struct {
 	mu      sync.Mutex
-	reports []Report
+	reports []Report // a ring once it is full
+	oldest  int      // index in reports
 	changed chan struct{}
 }
 
-const maxReports = 10_000 // oldest are forgotten first
+// maxReports is far more than a watcher that follows can be behind.
+const maxReports = 1000
 
 func newHub() *hub { return &hub{changed: make(chan struct{})} }
 
+// publish adds a report; beyond maxReports the oldest is forgotten.
 func (h *hub) publish(r Report) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.reports = append(h.reports, r)
-	if len(h.reports) > maxReports {
-		h.reports = append(h.reports[:0], h.reports[len(h.reports)-maxReports:]...)
+	if len(h.reports) < maxReports {
+		h.reports = append(h.reports, r)
+	} else {
+		h.reports[h.oldest] = r
+		h.oldest = (h.oldest + 1) % maxReports
 	}
 	h.notify()
 }
@@ -46,14 +51,16 @@ func (h *hub) notify() {
 	h.changed = make(chan struct{})
 }
 
-// after returns the reports of versions beyond v and a channel closed at the next one.
+// after returns the reports of versions beyond v, in the order of publication,
+// and a channel that is closed when there may be more.
 func (h *hub) after(v int64) ([]Report, <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i, r := range h.reports {
-		if r.Row.Version > v {
-			return append([]Report(nil), h.reports[i:]...), h.changed
+	var out []Report
+	for i := range h.reports {
+		if r := &h.reports[(h.oldest+i)%len(h.reports)]; r.Row.Version > v {
+			out = append(out, *r)
 		}
 	}
-	return nil, h.changed
+	return out, h.changed
 }

@@ -2,7 +2,6 @@ package paramserver
 
 import (
 	"math"
-	"slices"
 
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/runs"
@@ -10,104 +9,171 @@ import (
 	"github.com/driftmesh/driftmesh/metrics"
 )
 
-// Recorder gathers updates into one metrics row per stretch. It holds learning
-// metrics only, so that equal seeds give equal rows.
+// Recorder gathers updates into one metrics row per stretch, in memory that
+// does not grow with the stretch. It holds learning metrics only, so that equal
+// seeds give equal rows.
 type Recorder struct {
 	spec *job.Spec
+	stretch
+	deltas sample    // residuals of the stretch
+	raw    []float64 // residuals of one update, without the normaliser
+}
 
-	updates  int
-	loss     float64
-	grad     float64
-	c        float64
-	tail     float64
-	ess      float64
-	kl       float64
-	weighed  int       // updates that had behaviour log-probabilities
-	logR     []float64 // of the stretch, for the importance-sampled log Z
-	logPB    []float64
-	logQ     []float64
-	deltas   []float64
-	lags     runs.LagHistogram
-	refused  uint64
-	bestLogR float64
-	row      runs.Row
+// stretch sums up the updates since the last row.
+type stretch struct {
+	updates      int
+	trajectories int
+	refused      uint64
+
+	// Sums over updates, of which weighed had behaviour log-probabilities.
+	loss, grad, c, tail float64
+	ess, kl             float64
+	weighed             int
+
+	lags      runs.LagHistogram
+	weights   losses.ImportanceSums
+	offPolicy bool    // a trajectory was not sampled from the P_F that it trained
+	elbo      float64 // sum over trajectories, while none was off-policy
+	last      runs.Row
 }
 
 // NewRecorder starts an empty stretch.
 func NewRecorder(spec *job.Spec) *Recorder {
-	return &Recorder{spec: spec, bestLogR: math.Inf(-1)}
+	return &Recorder{spec: spec, deltas: sample{seed: spec.Seed}}
 }
 
 // Add counts one update.
 func (r *Recorder) Add(u *Update) {
 	o := u.Loss
 	r.updates++
+	r.trajectories += len(u.Batch)
+	r.refused += uint64(u.Refused)
 	r.loss += o.Loss
 	r.grad += u.GradNorm
 	r.c += mean(o.C)
 	r.tail += o.Diagnostics.TailShare
-	if o.Diagnostics.Known > 0 {
+	if known := o.Diagnostics.Known; known > 0 {
 		r.weighed++
-		r.ess += o.Diagnostics.ESS / float64(o.Diagnostics.Known)
+		r.ess += o.Diagnostics.ESS / float64(known)
 		r.kl += o.Diagnostics.KL
 	}
-	r.deltas = append(r.deltas, o.Delta...)
-	r.logR = append(r.logR, u.In.LogReward...)
-	r.logPB = append(r.logPB, u.In.LogPB...)
-	r.logQ = append(r.logQ, u.In.LogBehaviour...)
-	r.refused += uint64(u.Refused)
 	for i := range u.Batch {
+		r.deltas.add(o.Delta[i])
+		r.weights.Add(u.In.LogReward[i], u.In.LogPB[i], u.In.LogBehaviour[i])
 		r.lags.Add(int64(u.Version)-1-int64(u.Batch[i].Version), 1)
-		r.bestLogR = max(r.bestLogR, u.Batch[i].LogReward)
 	}
-	r.row = runs.Row{
+	r.bound(u)
+	z := losses.LearnedLogZ(u.LogZ)
+	r.last = runs.Row{
 		Version: int64(u.Version), Trajectories: u.Trajectories,
 		LearningRate: runs.Float(u.LearningRate), LogZRate: runs.Float(u.LogZRate),
-		LogZ: runs.Float(u.LogZ), LogZEstimator: "learned",
+		LogZ: runs.Float(z.Value), LogZEstimator: z.Estimator,
 	}
+}
+
+// bound adds an update to the ELBO. One trajectory of another behaviour than
+// P_F itself, and the stretch has none.
+func (r *Recorder) bound(u *Update) {
+	if r.offPolicy = r.offPolicy || !r.onPolicy(u); r.offPolicy {
+		return
+	}
+	r.raw = r.raw[:0]
+	for i, pf := range u.In.LogPF {
+		r.raw = append(r.raw, pf-u.In.LogReward[i]-u.In.LogPB[i])
+	}
+	z, err := losses.ELBO(r.raw)
+	if err != nil {
+		r.offPolicy = true
+		return
+	}
+	r.elbo += float64(z.Value * float64(z.N))
+}
+
+// onPolicy says whether every trajectory was sampled from P_F as it was before
+// this update, without exploration.
+func (r *Recorder) onPolicy(u *Update) bool {
+	from := u.Version - 1
+	s := &r.spec.Sampling
+	if s.Epsilon.At(int64(from)) != 0 || s.Temperature.At(int64(from)) != 1 {
+		return false
+	}
+	for i := range u.Batch {
+		if u.Batch[i].Version != from || math.IsNaN(u.Batch[i].LogBehaviour) {
+			return false
+		}
+	}
+	return true
 }
 
 // Empty says whether the stretch has no update yet.
 func (r *Recorder) Empty() bool { return r.updates == 0 }
 
-// Row returns the row of the stretch and begins the next one.
+// Row returns the row of the stretch, which ends at u's present version, and
+// begins the next one.
 func (r *Recorder) Row(u *Updater) runs.Row {
-	row, n := r.row, float64(max(1, r.updates))
+	row, n := r.last, float64(max(1, r.updates))
 	row.Loss, row.GradNorm = runs.Float(r.loss/n), runs.Float(r.grad/n)
 	row.C, row.TailShare = runs.Float(r.c/n), runs.Float(r.tail/n)
 	if r.weighed > 0 {
 		row.ESS = runs.Some(r.ess / float64(r.weighed))
 		row.BehaviourKL = runs.Some(r.kl / float64(r.weighed))
 	}
-	slices.Sort(r.deltas)
-	for i, p := range runs.DeltaLevels {
-		row.DeltaQ[i] = runs.Float(quantile(r.deltas, p))
+	for i, q := range r.deltas.quantiles(runs.DeltaLevels[:]...) {
+		row.DeltaQ[i] = runs.Float(q)
 	}
-	if is, err := losses.ImportanceLogZ(r.logR, r.logPB, r.logQ); err == nil {
-		row.LogZIS, row.LogZISError = runs.Some(is.Value), runs.Some(is.StdErr)
-		if r.spec.Loss.Normaliser != string(losses.Learned) {
-			row.LogZ, row.LogZEstimator = runs.Float(is.Value), is.Estimator
-		}
-	}
+	r.logZ(&row)
 	row.Lag = runs.LagStats{Min: r.lags.Quantile(0), Median: r.lags.Quantile(0.5), P95: r.lags.Quantile(0.95), Max: r.lags.Quantile(1)}
-	row.LagCounts = r.lags.Clone()
+	row.LagCounts = r.lags
 	row.Refused = r.refused
-	if !math.IsInf(r.bestLogR, -1) {
-		row.BestLogReward = runs.Some(r.bestLogR)
+	if best := u.Best(); len(best) > 0 {
+		row.BestLogReward = runs.Some(best[0].LogReward)
 	}
 	if found, total := u.ModesFound(); total > 0 {
 		row.ModesFound, row.ModesTotal = &found, &total
 	}
-	at := row.Version
-	row.Epsilon = runs.Float(r.spec.Sampling.Epsilon.At(at))
-	row.Temperature = runs.Float(r.spec.Sampling.Temperature.At(at))
-	row.RewardExponent = runs.Float(r.spec.RewardExponent.At(at))
-	if a, ok := u.Divergence().EffectiveAlpha(); ok {
+	r.inForce(&row, u)
+	r.stretch = stretch{}
+	r.deltas.reset()
+	return row
+}
+
+// logZ fills in the estimates. A log Z that is not learned is the best of the
+// others, and unknown without one.
+func (r *Recorder) logZ(row *runs.Row) {
+	learned := r.spec.Loss.Normaliser == string(losses.Learned)
+	if !learned {
+		row.LogZ, row.LogZEstimator = runs.Float(math.NaN()), ""
+	}
+	if !r.offPolicy && r.trajectories > 0 {
+		row.ELBO = runs.Some(r.elbo / float64(r.trajectories))
+		if !learned {
+			row.LogZ, row.LogZEstimator = *row.ELBO, "elbo"
+		}
+	}
+	if z, err := r.weights.LogZ(); err == nil {
+		row.LogZIS, row.LogZISError = runs.Some(z.Value), runs.Some(z.StdErr)
+		if !learned {
+			row.LogZ, row.LogZEstimator = runs.Float(z.Value), z.Estimator
+		}
+	}
+}
+
+// inForce fills in what schedules give at the row's version.
+func (r *Recorder) inForce(row *runs.Row, u *Updater) {
+	row.Epsilon = runs.Float(r.spec.Sampling.Epsilon.At(row.Version))
+	row.Temperature = runs.Float(r.spec.Sampling.Temperature.At(row.Version))
+	row.RewardExponent = runs.Float(r.spec.RewardExponent.At(row.Version))
+	member := u.Divergence()
+	if a, ok := member.EffectiveAlpha(); ok {
 		row.EffectiveAlpha = runs.Some(a)
 	}
-	best := r.bestLogR
-	*r = Recorder{spec: r.spec, deltas: r.deltas[:0], logR: r.logR[:0], logPB: r.logPB[:0], logQ: r.logQ[:0], bestLogR: best}
-	return row
+	tail, temper := losses.Modifiers(member)
+	if tail > 0 {
+		row.Tail = runs.Some(tail)
+	}
+	if temper > 0 {
+		row.Temper = runs.Some(temper)
+	}
 }
 
 // AddExact adds the exact metrics of a version to its row.
@@ -127,17 +193,4 @@ func mean(x []float64) float64 {
 		return math.NaN()
 	}
 	return sum(x) / float64(len(x))
-}
-
-// quantile of sorted values, linearly interpolated; NaN of none.
-func quantile(sorted []float64, p float64) float64 {
-	if len(sorted) == 0 {
-		return math.NaN()
-	}
-	at := p * float64(len(sorted)-1)
-	i := int(at)
-	if i+1 >= len(sorted) {
-		return sorted[len(sorted)-1]
-	}
-	return sorted[i] + (at-float64(i))*(sorted[i+1]-sorted[i])
 }

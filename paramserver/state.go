@@ -8,6 +8,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/metrics"
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
 	"github.com/driftmesh/driftmesh/paramserver/optim"
 )
 
@@ -27,6 +28,9 @@ type private struct {
 	Second       []byte    `msgpack:"v"` // second moments; empty for SGD
 	Normaliser   []float64 `msgpack:"n"` // running normaliser, per group
 	Modes        []byte    `msgpack:"o"` // bitset of modes found
+	// Best are the best distinct objects trained on: at most maxBest, with at
+	// most maxBestBytes of text. A state without them is of an older build.
+	Best []fsm.Object `msgpack:"b,omitempty"`
 }
 
 // Marshal returns the published and the private part of the present state.
@@ -38,7 +42,7 @@ func (u *Updater) Marshal() (params, priv []byte, err error) {
 	p := private{
 		Format: privateFormat, Trajectories: u.trajectories,
 		OptimSteps: opt.Step, First: wire.EncodeFloats(nil, opt.M), Second: wire.EncodeFloats(nil, opt.V),
-		Normaliser: u.loss.State(),
+		Normaliser: u.loss.State(), Best: u.best.list,
 	}
 	if u.modes != nil {
 		if p.Modes, err = u.modes.MarshalBinary(); err != nil {
@@ -78,6 +82,7 @@ func (u *Updater) RestoreFloats(version uint64, values []float32, priv []byte) e
 	}
 	copy(u.params, values)
 	u.modes = modes
+	u.SetBest(p.Best)
 	u.version, u.trajectories = version, p.Trajectories
 	return nil
 }
@@ -102,6 +107,9 @@ func (u *Updater) decode(values []float32, priv []byte) (p private, opt optim.St
 	}
 	if opt.V, err = wire.DecodeFloats(p.Second); err != nil {
 		return p, opt, nil, fmt.Errorf("second moments: %w", err)
+	}
+	if err := checkBest(p.Best); err != nil {
+		return p, opt, nil, err
 	}
 	if u.modes == nil {
 		return p, opt, nil, nil

@@ -316,7 +316,7 @@ func (u *Updater) observe(batch []wire.Trajectory) {
 		if !u.best.wants(batch[i].LogReward) {
 			continue
 		}
-		if u.key = states.AppendKey(u.key[:0], i); u.best.fresh(u.key) {
+		if u.key = states.AppendKey(u.key[:0], i); u.best.fresh(u.key, batch[i].LogReward) {
 			u.best.add(u.key, fsm.Object{Text: states.Text(i), LogReward: batch[i].LogReward, Version: batch[i].Version})
 		}
 	}
@@ -339,7 +339,8 @@ func (u *Updater) Exact() *metrics.Evaluator {
 // Divergence is the member of the f-TB family in force now.
 func (u *Updater) Divergence() losses.Divergence { return u.loss.Member(int64(u.version)) }
 
-// Best are the best distinct objects trained on by this process, best first.
+// Best are the best distinct objects trained on since the job began, best first,
+// valid until the next Step or Restore.
 func (u *Updater) Best() []fsm.Object { return u.best.list }
 
 // TakeBest returns the candidates for the best objects since the last call.

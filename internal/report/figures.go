@@ -126,6 +126,7 @@ func (d *Data) logZ() (figure, bool) {
 	}
 	if bx, by := column(d.Rows, updates, func(r runs.Row) *runs.Float { return r.ELBO }); len(bx) > 0 {
 		series = append(series, plots.Series{Name: "ELBO", X: bx, Y: by})
+		caption += " The ELBO is a lower bound in expectation, from on-policy trajectories."
 	}
 	return figure{file: "log_z", title: "log Z", caption: caption,
 		plot: plots.Chart{Title: "log Z", X: plots.Axis{Label: "optimiser updates", Include: []float64{0}},

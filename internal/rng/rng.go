@@ -14,6 +14,7 @@ const (
 	Explore                     // exploration decisions
 	Evaluate                    // objects drawn for evaluation
 	Replay                      // draws from a replay buffer
+	Thin                        // which of many values statistics keep
 )
 
 // New returns the stream of (seed, purpose, ids...). Equal arguments give equal

@@ -27,28 +27,30 @@ type Row struct {
 	// GradNorm is the mean Euclidean norm of the gradient before clipping.
 	GradNorm Float `json:"grad_norm"`
 	// DeltaQ are quantiles of the residual δ (normaliser included) at the
-	// levels of DeltaLevels.
+	// levels of DeltaLevels: exact for up to 65,536 trajectories, of a uniform
+	// sample of that size for more.
 	DeltaQ [5]Float `json:"delta_q"`
 	// C is the normaliser that was added to δ: log Z when it is learned,
 	// otherwise the mean fitted c over the groups of the stretch.
 	C Float `json:"c"`
-	// TailShare is the share, in [0, 1], of trajectories whose |δ| lies on the
-	// linear tail of the loss; 0 without a tail.
+	// TailShare is the part of Σ|w|, in [0, 1], that lies at or beyond the point
+	// where the weights w stop growing with |δ|: that of a tail modifier, or of
+	// Huber; the mean over updates, 0 without such a point.
 	TailShare Float `json:"tail_share"`
 
 	// LogZ is the best available estimate of log Z without enumeration, in
-	// nats; LogZEstimator names it: learned, elbo or importance.
+	// nats; LogZEstimator names it: the learned scalar where there is one, else
+	// importance, else elbo. With none of them it is not finite and unnamed.
 	LogZ          Float  `json:"log_z"`
 	LogZEstimator string `json:"log_z_estimator,omitempty"`
 	// LogZExact is log Σ R(x) by enumeration.
 	LogZExact *Float `json:"log_z_exact,omitempty"`
-	// ELBO is −mean δ of on-policy trajectories without a normaliser: a lower
-	// bound of log Z.
+	// ELBO is −mean δ without the normaliser: in expectation a lower bound of
+	// log Z. Only a stretch whose trajectories were all sampled from P_F as it
+	// was when it trained on them, without exploration, has one.
 	ELBO *Float `json:"elbo,omitempty"`
-	// EUBO is the same mean over trajectories that end in samples of the
-	// target: an upper bound of log Z.
-	EUBO *Float `json:"eubo,omitempty"`
-	// LogZIS is log mean(R·P_B / P_behaviour), LogZISError its standard error.
+	// LogZIS is log mean(R·P_B / P_behaviour) over the trajectories of the
+	// stretch, LogZISError its standard error.
 	LogZIS      *Float `json:"log_z_is,omitempty"`
 	LogZISError *Float `json:"log_z_is_error,omitempty"`
 
@@ -68,7 +70,7 @@ type Row struct {
 	ModesFound *int `json:"modes_found,omitempty"`
 	ModesHeld  *int `json:"modes_held,omitempty"`
 	ModesTotal *int `json:"modes_total,omitempty"`
-	// BestLogReward is the largest log-reward seen since the job began.
+	// BestLogReward is the largest log-reward trained on since the job began.
 	BestLogReward *Float `json:"best_log_reward,omitempty"`
 
 	// Lag summarises the age of the trajectories of the stretch, in updates:
@@ -83,8 +85,9 @@ type Row struct {
 	ESS *Float `json:"ess,omitempty"`
 	// BehaviourKL estimates D(behaviour‖now) as mean −log ρ, in nats.
 	BehaviourKL *Float `json:"behaviour_kl,omitempty"`
-	// Stale and Refused count trajectories of the stretch that were not
-	// trained on: dropped as too old, and malformed or not finite.
+	// Stale and Refused count trajectories that were not trained on, since the
+	// previous row: dropped as too old, and malformed or not finite. In a mesh
+	// they are what the commits of the stretch say of the sessions.
 	Stale   uint64 `json:"stale"`
 	Refused uint64 `json:"refused"`
 
@@ -98,7 +101,8 @@ type Row struct {
 	// forward KL, a = 1 reverse KL) that the loss amounts to with its tempering;
 	// nil for members outside it.
 	EffectiveAlpha *Float `json:"effective_alpha,omitempty"`
-	// Tail and Temper are the modifiers' parameters; nil when not in use.
+	// Tail and Temper are the k and the β of the loss's modifiers; nil when not
+	// in use.
 	Tail   *Float `json:"tail,omitempty"`
 	Temper *Float `json:"temper,omitempty"`
 }

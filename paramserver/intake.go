@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 )
@@ -14,19 +15,20 @@ import (
 // It is the Feed of a learner in the mesh. One Intake serves one lease; when
 // the lease ends it is closed and streams end with it.
 type Intake struct {
-	batch  int
-	logger *slog.Logger
+	batch int
 
-	mu      sync.Mutex
-	replay  *Replay
-	changed chan struct{} // closed and renewed at every change
-	closed  bool
-	taken   []wire.Trajectory
+	mu       sync.Mutex
+	replay   *Replay
+	refusals refusalLog
+	changed  chan struct{} // closed and renewed at every change
+	closed   bool
+	taken    []wire.Trajectory
 }
 
-// NewIntake wraps a queue; batch is the number of trajectories per update.
-func NewIntake(r *Replay, batch int, logger *slog.Logger) *Intake {
-	return &Intake{batch: batch, logger: logger, replay: r, changed: make(chan struct{})}
+// NewIntake wraps a queue; batch is the number of trajectories per update. What
+// is refused goes to the logger, at a pace that the clock bounds.
+func NewIntake(r *Replay, batch int, c clock.Clock, logger *slog.Logger) *Intake {
+	return &Intake{batch: batch, replay: r, refusals: refusalLog{clock: c, logger: logger}, changed: make(chan struct{})}
 }
 
 func (in *Intake) notify() {
@@ -58,9 +60,9 @@ func (in *Intake) Next(ctx context.Context, version uint64, _ []float32) ([]wire
 
 // Refuse implements Feed.
 func (in *Intake) Refuse(t *wire.Trajectory, why error) {
-	in.logger.Warn("trajectory refused", "session", t.Session, "seq", t.Seq, "error", why)
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	in.refusals.add(t, why)
 	in.replay.Refuse(t)
 }
 
@@ -119,5 +121,6 @@ func (in *Intake) Close() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.closed = true
+	in.refusals.flush()
 	in.notify()
 }

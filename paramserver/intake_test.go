@@ -1,19 +1,23 @@
 package paramserver_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/paramserver"
 )
 
 // TestIntakeWakesWhoWaits: the learner for trajectories, senders for credit.
 func TestIntakeWakesWhoWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		in := paramserver.NewIntake(paramserver.NewReplay(8, 4, 0, false), 8, slog.New(slog.DiscardHandler))
+		in := paramserver.NewIntake(paramserver.NewReplay(8, 4, 0, false), 8, clock.Real{}, slog.New(slog.DiscardHandler))
 		if _, err := in.Open("a", 0); err != nil {
 			t.Fatal(err)
 		}
@@ -64,7 +68,7 @@ func TestIntakeWakesWhoWaits(t *testing.T) {
 
 // TestIntakeClosesWithItsLease: nothing of an ended lease is taken for the next.
 func TestIntakeClosesWithItsLease(t *testing.T) {
-	in := paramserver.NewIntake(paramserver.NewReplay(8, 4, 0, false), 8, slog.New(slog.DiscardHandler))
+	in := paramserver.NewIntake(paramserver.NewReplay(8, 4, 0, false), 8, clock.Real{}, slog.New(slog.DiscardHandler))
 	if next, err := in.Open("a", 3); err != nil || next != 4 {
 		t.Fatalf("next %d, %v", next, err)
 	}
@@ -88,4 +92,54 @@ func TestIntakeClosesWithItsLease(t *testing.T) {
 	if m := in.Marks(); m != nil {
 		t.Errorf("marks of what was never taken: %v", m)
 	}
+}
+
+// TestRefusalsFillNoDisk: a line at most every second, and every one is counted.
+func TestRefusalsFillNoDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		in := paramserver.NewIntake(paramserver.NewReplay(5000, 4, 0, false), 4, clock.Real{}, slog.New(slog.NewTextHandler(&text, nil)))
+		if _, err := in.Open("a", 0); err != nil {
+			t.Fatal(err)
+		}
+		in.Credit("a")
+		refuse := func(first uint64) {
+			if err := in.Offer("a", run(first, 4, 0)); err != nil {
+				t.Fatal(err)
+			}
+			batch, err := in.Next(t.Context(), 0, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range batch {
+				in.Refuse(&batch[i], errors.New("nonsense"))
+			}
+		}
+		lines := func(want ...string) {
+			t.Helper()
+			got := strings.Count(text.String(), "\n")
+			for _, w := range want {
+				if !strings.Contains(text.String(), w) {
+					t.Errorf("no line says %q:\n%s", w, &text)
+				}
+			}
+			if got != len(want) {
+				t.Errorf("%d lines, want %d:\n%s", got, len(want), &text)
+			}
+		}
+		for i := range uint64(900) { // in the same second
+			refuse(4*i + 1)
+			time.Sleep(time.Millisecond)
+		}
+		lines("count=1 session=a seq=1 error=nonsense")
+		time.Sleep(time.Second)
+		refuse(3601)
+		lines("count=1 ", "count=3600 session=a seq=3601 ") // 3599 of then, and this one
+		in.Close()
+		lines("count=1 ", "count=3600 ", "count=3 session=a seq=3604 ")
+		in.Close()
+		if m := in.Marks(); len(m) != 1 || m[0].Refused != 3604 || m[0].Admitted != 0 {
+			t.Errorf("the marks say %+v", m)
+		}
+	})
 }

@@ -29,12 +29,21 @@ func (s *Server) apply(ctx context.Context, cmd any) (fsm.Result, error) {
 		return res, fmt.Errorf("%w: %w", cluster.ErrOutcomeUnknown, err)
 	case err != nil:
 		return res, fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
+	case res.Outcome == fsm.Rejected && !s.founded():
+		return res, fmt.Errorf("%w: %s yet", cluster.ErrUnavailable, res.Reason)
 	case res.Outcome == fsm.Rejected:
 		return res, fmt.Errorf("%w: %s", cluster.ErrConflict, res.Reason)
 	case res.Outcome == fsm.Fenced || res.Outcome == fsm.WrongBase:
 		return res, fmt.Errorf("%w: %s", cluster.ErrFenced, res.Outcome)
 	}
 	return res, nil
+}
+
+// founded says whether the log has begun with the cluster's identity. A server
+// may lead for a moment before that is committed.
+func (s *Server) founded() (yes bool) {
+	s.Replica.Read(func(st *fsm.State) { yes = st.ClusterID() != "" })
+	return yes
 }
 
 // Submit creates a job. The job's ID is the spec's name.
@@ -53,7 +62,11 @@ func (s *Server) Submit(ctx context.Context, req *wire.SubmitRequest) (*wire.Sub
 	if err != nil {
 		return nil, err
 	}
-	return &wire.SubmitReply{Job: spec.Name, Existed: res.Outcome == fsm.AlreadyApplied}, nil
+	reply := &wire.SubmitReply{Job: spec.Name, Existed: res.Outcome == fsm.AlreadyApplied}
+	if j := s.job(spec.Name); j != nil {
+		reply.Status = string(j.Status)
+	}
+	return reply, nil
 }
 
 // Control stops, pauses or resumes a job. Stopping lets the learner commit

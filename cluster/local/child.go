@@ -92,7 +92,10 @@ func (c *child) keep(ctx context.Context) {
 		} else {
 			failures++
 		}
-		if code := c.cmd.ProcessState.ExitCode(); failures >= maxStarts || code == 2 {
+		// Exit code 2 at the start is bad input, which a restart does not cure;
+		// later it is a panic of Go's runtime.
+		refused := failures > 0 && c.cmd.ProcessState.ExitCode() == 2
+		if failures >= maxStarts || refused {
 			c.mesh.giveUp(fmt.Errorf("%s ends as soon as it starts (%v): %s", c.name, err, lastLine(c.mesh.LogPath(c.name))))
 			return
 		}

@@ -107,7 +107,7 @@ func badWorld(t *testing.T, dir string) {
 	write(t, filepath.Join(dir, "file"), "a file where a folder should be\n")
 	quick, root := filepath.Join(dir, "quick.yaml"), filepath.Join(dir, "runs")
 	ok(t, "train", quick, "--runs", root)
-	for _, name := range []string{"truncated", "flipped", "pytorch", "swapped", "locked", "meshed"} {
+	for _, name := range []string{"truncated", "flipped", "pytorch", "swapped", "locked"} {
 		copied := filepath.Join(root, name)
 		if err := os.CopyFS(copied, os.DirFS(filepath.Join(root, "quick"))); err != nil {
 			t.Fatal(err)
@@ -149,9 +149,6 @@ func badWorld(t *testing.T, dir string) {
 		t.Fatal("no checkpoint was swapped")
 	}
 
-	if err := os.Mkdir(filepath.Join(root, "meshed", meshDir), 0o755); err != nil {
-		t.Fatal(err)
-	}
 	held, err := runs.Open(filepath.Join(root, "locked"), runs.Session{})
 	if err != nil {
 		t.Fatal(err)

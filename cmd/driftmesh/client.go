@@ -14,6 +14,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
 )
 
 // clientFlags say where a cluster is.
@@ -116,6 +117,9 @@ func newSubmitCmd() *cobra.Command {
 			if f.json {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"job": reply.Job, "existed": reply.Existed})
 			}
+			if reply.Existed && reply.Status != string(fsm.Running) {
+				return userFault{fmt.Errorf("job %s was submitted before and is %s; driftmesh resume %s lets it go on", reply.Job, reply.Status, reply.Job)}
+			}
 			if reply.Existed {
 				fmt.Fprintf(cmd.OutOrStdout(), "job %s was submitted before\n", reply.Job)
 			} else {
@@ -213,10 +217,23 @@ func printStatus(out io.Writer, s *wire.StatusReply) error {
 }
 
 func newStopCmd() *cobra.Command {
+	return newControlCmd(wire.VerbStop, "stopped", "Stop a job; what is trained is committed first")
+}
+
+func newPauseCmd() *cobra.Command {
+	return newControlCmd(wire.VerbPause, "paused", "Pause a job; what is trained is committed first")
+}
+
+func newResumeCmd() *cobra.Command {
+	return newControlCmd(wire.VerbResume, "running", "Let a stopped, paused or failed job go on at its committed version")
+}
+
+// newControlCmd is a verb that changes a job's status.
+func newControlCmd(verb, becomes, short string) *cobra.Command {
 	var f clientFlags
 	cmd := &cobra.Command{
-		Use:   "stop JOB",
-		Short: "Stop a job; what is trained is committed first",
+		Use:   verb + " JOB",
+		Short: short,
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), answerTimeout)
@@ -226,14 +243,14 @@ func newStopCmd() *cobra.Command {
 				return err
 			}
 			defer leader.Close()
-			_, err = cluster.Call(ctx, leader, (*cluster.Client).Control, &wire.ControlRequest{ClusterID: known.ClusterID, Job: args[0], Verb: wire.VerbStop})
+			_, err = cluster.Call(ctx, leader, (*cluster.Client).Control, &wire.ControlRequest{ClusterID: known.ClusterID, Job: args[0], Verb: verb})
 			if err != nil {
 				return err
 			}
 			if f.json {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{"job": args[0], "status": "stopped"})
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{"job": args[0], "status": becomes})
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "job %s stopped\n", args[0])
+			fmt.Fprintf(cmd.OutOrStdout(), "job %s is %s\n", args[0], becomes)
 			return nil
 		},
 	}

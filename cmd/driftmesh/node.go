@@ -93,10 +93,14 @@ func checkAddr(flag, addr string) error {
 	return nil
 }
 
+// waitNotice is how often a node says that it waits for a server to answer.
+const waitNotice = 10 * time.Second
+
 // introduce asks the servers at addrs which cluster they are and where it
 // gossips, until one answers.
-func introduce(ctx context.Context, addrs []string, req *wire.JoinRequest) (*wire.JoinReply, error) {
+func introduce(ctx context.Context, addrs []string, req *wire.JoinRequest, logger *slog.Logger) (*wire.JoinReply, error) {
 	var last error
+	warned := time.Time{}
 	for {
 		for _, addr := range addrs {
 			reply, err := askToJoin(ctx, addr, req)
@@ -107,6 +111,10 @@ func introduce(ctx context.Context, addrs []string, req *wire.JoinRequest) (*wir
 			if errors.Is(err, cluster.ErrForeignCluster) || errors.Is(err, cluster.ErrNotLoopback) {
 				return nil, err
 			}
+		}
+		if time.Since(warned) >= waitNotice {
+			logger.Warn("no server answers yet, asking again", "servers", strings.Join(addrs, ", "), "error", last)
+			warned = time.Now()
 		}
 		select {
 		case <-ctx.Done():

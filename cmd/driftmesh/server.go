@@ -177,7 +177,7 @@ func serverIdentity(ctx context.Context, f *serverFlags) (id *cluster.Identity, 
 	if err := needJoin(f.join); err != nil {
 		return nil, false, errors.Join(err, id.Close())
 	}
-	reply, err := introduce(ctx, f.join, &wire.JoinRequest{NodeID: id.NodeID()})
+	reply, err := introduce(ctx, f.join, &wire.JoinRequest{NodeID: id.NodeID()}, f.logger())
 	if err == nil {
 		err = id.SetClusterID(reply.ClusterID)
 	}
@@ -196,7 +196,7 @@ func enter(ctx context.Context, f *serverFlags, id *cluster.Identity, mesh *clus
 	if len(f.join) == 0 {
 		return nil
 	}
-	if reply, err := introduce(ctx, f.join, &wire.JoinRequest{ClusterID: id.ClusterID(), NodeID: id.NodeID()}); err != nil {
+	if reply, err := introduce(ctx, f.join, &wire.JoinRequest{ClusterID: id.ClusterID(), NodeID: id.NodeID()}, f.logger()); err != nil {
 		return err
 	} else if err := mesh.Join(ctx, reply.Gossip...); err != nil {
 		return err

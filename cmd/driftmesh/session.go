@@ -2,23 +2,17 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
-	"path/filepath"
-	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/driftmesh/driftmesh/internal/display"
-	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/runs"
 	"github.com/driftmesh/driftmesh/internal/safetensors"
@@ -72,14 +66,13 @@ type session struct {
 // is, the servers' log is the truth about the run.
 const meshDir = "mesh"
 
-// openSession creates or resumes runs/<name>, for a mesh or for this process.
+// openSession creates or resumes a run, for a mesh or for this process. Its
+// folder is runs/<name>, or one beside it that place finds.
 func openSession(cmd *cobra.Command, f *jobFlags, spec *job.Spec, u *paramserver.Updater, mesh bool) (*session, error) {
 	s := &session{spec: spec, out: cmd.OutOrStdout()}
-	dir := filepath.Join(f.runs, spec.Name)
-	if f.fresh && runs.Exists(dir) {
-		if err := removeRun(dir); err != nil {
-			return nil, err
-		}
+	dir, err := s.place(f, mesh)
+	if err != nil {
+		return nil, err
 	}
 	here := runs.Session{Started: time.Now(), Command: os.Args, Machine: runs.ThisMachine()}
 	if !runs.Exists(dir) {
@@ -93,23 +86,9 @@ func openSession(cmd *cobra.Command, f *jobFlags, spec *job.Spec, u *paramserver
 		}
 		return s, nil
 	}
-	config, err := runs.ReadConfig(dir)
-	if err != nil {
-		return nil, err
-	}
-	old, _, err := job.Parse(filepath.Join(dir, runs.ConfigFile), config, nil)
-	if err != nil {
-		return nil, err
-	}
-	if err := sameJob(dir, old, spec, mesh); err != nil {
-		return nil, err
-	}
 	s.resumed, err = runs.LoadCheckpoint(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		s.resumed, err = nil, nil
-	}
-	if err == nil {
-		err = sameVerb(dir, mesh, s.resumed != nil)
 	}
 	if err == nil && s.resumed != nil {
 		here.From = s.resumed.Version
@@ -145,92 +124,6 @@ func removeRun(dir string) error {
 		err = errors.Join(err, r.Close()) // the lock is held until all is gone
 	}
 	return err
-}
-
-// sameVerb keeps `train` and `up` from going on with each other's runs: a mesh
-// goes on from its own log, which knows nothing of what `train` adds, so one of
-// them would take the run back to an older version.
-func sameVerb(dir string, mesh, trained bool) error {
-	_, err := os.Stat(filepath.Join(dir, meshDir))
-	switch was := err == nil; {
-	case was && !mesh:
-		return userFault{fmt.Errorf("the run in %s was trained by driftmesh up, which resumes it; --set name=NEW makes another run, --fresh starts over", dir)}
-	case !was && mesh && trained:
-		return userFault{fmt.Errorf("the run in %s was trained by driftmesh train, which resumes it; --set name=NEW makes another run, --fresh starts over", dir)}
-	}
-	return nil
-}
-
-// sameJob refuses to go on with a run whose job was another one. In one process
-// it may differ in how long it trains and how often it is looked at; the servers
-// of a mesh hold the job as it was submitted.
-func sameJob(dir string, old, now *job.Spec, mesh bool) error {
-	a, b := *old, *now
-	if !mesh {
-		a.Train.Updates, a.Eval, a.Mesh = b.Train.Updates, b.Eval, b.Mesh
-	}
-	d := firstDifference(a, b)
-	if d == nil {
-		return nil
-	}
-	return fielderr.New(d.path, literal(d.now), fmt.Sprintf("%s, as the run in %s has it, to resume that; --set name=NEW for another run, or --fresh to start over", literal(d.old), dir))
-}
-
-// discrepancy is a field in which two specs differ, with its JSON values.
-type discrepancy struct {
-	path     string // dotted
-	old, now any
-}
-
-// firstDifference compares two specs field by field; nil for no difference.
-func firstDifference(old, now job.Spec) *discrepancy {
-	return difference("", generic(old), generic(now))
-}
-
-// generic is a spec as JSON objects.
-func generic(spec job.Spec) (out any) {
-	data, err := json.Marshal(spec)
-	if err == nil {
-		err = json.Unmarshal(data, &out)
-	}
-	if err != nil { // a spec that was read can be written
-		return err.Error()
-	}
-	return out
-}
-
-func difference(path string, old, now any) *discrepancy {
-	mo, oko := old.(map[string]any)
-	mn, okn := now.(map[string]any)
-	if !oko || !okn {
-		if reflect.DeepEqual(old, now) {
-			return nil
-		}
-		return &discrepancy{path, old, now}
-	}
-	keys := maps.Clone(mo)
-	maps.Copy(keys, mn)
-	for _, k := range slices.Sorted(maps.Keys(keys)) {
-		if d := difference(strings.TrimPrefix(path+"."+k, "."), mo[k], mn[k]); d != nil {
-			return d
-		}
-	}
-	return nil
-}
-
-// quoted is a value that fielderr shows as it is.
-type quoted string
-
-// literal writes a value as it would stand in a job file.
-func literal(v any) quoted {
-	if v == nil {
-		return "nothing"
-	}
-	text, err := json.Marshal(v)
-	if err != nil {
-		return quoted(fmt.Sprint(v))
-	}
-	return quoted(text)
 }
 
 // privateTensor is the name of the learner's own state in a checkpoint.

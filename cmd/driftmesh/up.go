@@ -61,7 +61,7 @@ func up(cmd *cobra.Command, f *upFlags, path string) (err error) {
 		return err
 	}
 	cfg := local.Config{
-		Binary: binary, Dir: filepath.Join(f.runs, spec.Name, meshDir),
+		Binary:  binary,
 		Servers: f.servers, Workers: f.workers, Slots: f.slots,
 	}
 	if err := cfg.Check(); err != nil { // before there is a folder
@@ -78,6 +78,7 @@ func up(cmd *cobra.Command, f *upFlags, path string) (err error) {
 	for _, w := range u.Warnings {
 		s.note("warning: %s", w)
 	}
+	cfg.Dir = filepath.Join(s.run.Dir(), meshDir)
 	s.begin(&f.jobFlags, f.servers, f.workers)
 	cfg.Event = func(text string) { s.note("%s", text) }
 	mesh, err := local.Start(cfg)
@@ -164,10 +165,14 @@ func (m *follower) follow(ctx context.Context) error {
 		case fsm.Finished, fsm.Stopped:
 			m.status = string(status)
 			return m.pull(ctx)
-		case fsm.Failed:
-			return fmt.Errorf("job %s failed: %s", m.s.spec.Name, info.Reason)
+		case fsm.Failed, fsm.Paused:
+			return fmt.Errorf("job %s is %s: %s", m.s.spec.Name, status, info.Reason)
 		}
-		_ = err // the stream broke or moved: watch again
+		var local localFault
+		if errors.As(err, &local) {
+			return err
+		}
+		// Otherwise the stream broke or moved: watch again.
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -182,7 +187,8 @@ func (m *follower) resume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if info.Status == string(fsm.Stopped) || info.Status == string(fsm.Paused) {
+	switch fsm.Status(info.Status) {
+	case fsm.Stopped, fsm.Paused, fsm.Failed:
 		if _, err := cluster.CallIdempotent(ctx, m.leader, (*cluster.Client).Control, &wire.ControlRequest{ClusterID: m.cluster, Job: m.s.spec.Name, Verb: wire.VerbResume}); err != nil {
 			return err
 		}
@@ -245,6 +251,12 @@ func alive(members []wire.MemberInfo) int {
 	return n
 }
 
+// localFault is a fault of this process or its run folder, such as a full disk:
+// watching again would not cure it.
+type localFault struct{ error }
+
+func (f localFault) Unwrap() error { return f.error }
+
 // watch follows the reports of the present learner until the stream ends.
 func (m *follower) watch(ctx context.Context) error {
 	client, err := m.leader.Find(ctx)
@@ -259,12 +271,14 @@ func (m *follower) watch(ctx context.Context) error {
 		}
 		var r paramserver.Report
 		if err := json.Unmarshal(reply.Row, &r); err != nil {
-			return fmt.Errorf("metrics row: %w", err)
+			return localFault{fmt.Errorf("metrics row: %w", err)}
 		}
-		m.s.seconds += float64(r.Timing.Seconds) // the server's is the stretch's
-		r.Timing.Seconds = runs.Float(m.s.seconds)
+		// The server's times are the stretch's.
+		m.s.seconds += float64(r.Timing.Seconds)
+		m.s.evalSeconds += float64(r.Timing.EvalSeconds)
+		r.Timing.Seconds, r.Timing.EvalSeconds = runs.Float(m.s.seconds), runs.Float(m.s.evalSeconds)
 		if err := m.s.row(r.Row, r.Timing); err != nil {
-			return err
+			return localFault{err}
 		}
 		if time.Since(m.pulled) >= checkpointEvery {
 			if err := m.pull(ctx); err != nil {
@@ -291,8 +305,12 @@ func (m *follower) pull(ctx context.Context) error {
 		return nil // nothing is committed yet
 	}
 	if err := m.u.Restore(reply.Info.Version, reply.Params, reply.Private); err != nil {
-		return err
+		return localFault{err}
 	}
 	m.pulled = time.Now()
-	return m.s.checkpoint(m.u, m.u.Params(), reply.Private, int64(reply.Info.Version), m.u.Trajectories(), reply.Info.Generation)
+	err = m.s.checkpoint(m.u, m.u.Params(), reply.Private, int64(reply.Info.Version), m.u.Trajectories(), reply.Info.Generation)
+	if err != nil {
+		return localFault{err}
+	}
+	return nil
 }

@@ -62,7 +62,7 @@ func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, id.Close()) }()
-	reply, err := introduce(ctx, f.join, &wire.JoinRequest{ClusterID: id.ClusterID(), NodeID: id.NodeID()})
+	reply, err := introduce(ctx, f.join, &wire.JoinRequest{ClusterID: id.ClusterID(), NodeID: id.NodeID()}, f.logger())
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil // told to end before a server was there

@@ -23,6 +23,7 @@ type SubmitRequest struct {
 type SubmitReply struct {
 	Job     string `msgpack:"j"`
 	Existed bool   `msgpack:"e"`
+	Status  string `msgpack:"t"` // of the job
 }
 
 // Control verbs.

@@ -56,6 +56,9 @@ func (b *bestKeeper) add(key []byte, o fsm.Object) {
 		clear(b.seen)
 	}
 	b.seen[string(key)] = o.LogReward
+	if len(o.Text) > maxBestBytes {
+		return
+	}
 	same := slices.IndexFunc(b.list, func(l fsm.Object) bool { return l.Text == o.Text })
 	if same >= 0 {
 		if b.list[same].LogReward >= o.LogReward {

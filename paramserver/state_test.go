@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -13,6 +14,8 @@ import (
 	"github.com/driftmesh/driftmesh/internal/schedule"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver"
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
+	"github.com/driftmesh/driftmesh/policy"
 )
 
 // modalSpec is a small network on a grid that has modes.
@@ -115,6 +118,9 @@ func TestForeignStateIsRefused(t *testing.T) {
 		"other normaliser":          {params, edit(func(f map[string]any) { f["n"] = []float64{} })},
 		"NaN normaliser":            {params, edit(func(f map[string]any) { f["n"] = []float64{math.NaN(), 1} })},
 		"no modes":                  {params, edit(func(f map[string]any) { f["o"] = nil })},
+		"best objects unsorted": {params, edit(func(f map[string]any) {
+			f["b"] = []fsm.Object{{Text: "a", LogReward: 1}, {Text: "b", LogReward: 2}}
+		})},
 	} {
 		u := train(t, spec, 3)
 		before := state(t, u)
@@ -124,5 +130,67 @@ func TestForeignStateIsRefused(t *testing.T) {
 		if u.Version() != 3 || !bytes.Equal(before, state(t, u)) {
 			t.Errorf("%s: the refused state has changed something", name)
 		}
+	}
+}
+
+// TestBestObjectsSurviveARestart: they travel with the state, are not sent
+// again, and what is found later takes its place among them.
+func TestBestObjectsSurviveARestart(t *testing.T) {
+	spec := smallSpec()
+	u := train(t, spec, 3)
+	u.TakeBest()
+	params, private, err := u.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newUpdater(t, spec)
+	if err := v.Restore(u.Version(), params, private); err != nil {
+		t.Fatal(err)
+	}
+	if len(u.Best()) < 5 || !slices.Equal(u.Best(), v.Best()) {
+		t.Fatalf("%v came back as %v", u.Best(), v.Best())
+	}
+	if sent := v.TakeBest(); len(sent) != 0 {
+		t.Errorf("sent again: %v", sent)
+	}
+	batch := sampled(t, u, 64)
+	mustStep(t, u, batch)
+	mustStep(t, v, batch)
+	if !slices.Equal(u.Best(), v.Best()) || !slices.Equal(u.TakeBest(), v.TakeBest()) {
+		t.Errorf("after the same update: %v and %v", u.Best(), v.Best())
+	}
+	// What an older build wrote says nothing of them.
+	var fields map[string]any
+	if err := msgpack.Unmarshal(private, &fields); err != nil {
+		t.Fatal(err)
+	}
+	delete(fields, "b")
+	if private, err = msgpack.Marshal(fields); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Restore(3, params, private); err != nil || len(v.Best()) != 0 {
+		t.Errorf("an older state: %v, best %v", err, v.Best())
+	}
+}
+
+// TestTheLargestModelFitsOneCommit, with its moments, the marks of many workers
+// and texts up to their cap.
+func TestTheLargestModelFitsOneCommit(t *testing.T) {
+	const n = policy.MaxParams + 1 // log Z
+	private, err := msgpack.Marshal(map[string]any{
+		"f": 1, "t": uint64(math.MaxUint64), "s": uint64(math.MaxUint64),
+		"m": make([]byte, 4*n), "v": make([]byte, 4*n), "n": []float64{1, 1}, "o": make([]byte, 1<<16),
+		"b": slices.Repeat([]fsm.Object{{Text: strings.Repeat("x", 655), LogReward: 1.5}}, 100),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &fsm.Commit{
+		Job: "grid", Version: math.MaxUint64, Params: make([]byte, 4*n), Private: private, Stamp: math.MaxInt64,
+		Marks: slices.Repeat([]fsm.Mark{{Session: "6ba7b810-9dad-11d1-80b4-00c04fd430c8", Seq: math.MaxUint64, Admitted: math.MaxUint64, Stale: 1 << 40, Refused: 1 << 40}}, 10_000),
+		Best:  slices.Repeat([]fsm.Object{{Text: strings.Repeat("x", 655), LogReward: 1.5}}, 100),
+	}
+	if _, err := fsm.Encode(c); err != nil {
+		t.Error(err)
 	}
 }

@@ -28,24 +28,10 @@ func DecodeFloats(data []byte) ([]float32, error) {
 		return nil, fmt.Errorf("%w: %d bytes are not a whole number of float32", ErrFrame, len(data))
 	}
 	out := make([]float32, len(data)/4)
-	readFloats(out, data)
+	for i := range out {
+		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+	}
 	return out, nil
-}
-
-// DecodeFloatsInto is DecodeFloats into dst, which must have exactly the length
-// that data holds; any other is ErrFrame and leaves dst as it was.
-func DecodeFloatsInto(dst []float32, data []byte) error {
-	if len(data) != 4*len(dst) {
-		return fmt.Errorf("%w: %d bytes where %d float32 take %d", ErrFrame, len(data), len(dst), 4*len(dst))
-	}
-	readFloats(dst, data)
-	return nil
-}
-
-func readFloats(dst []float32, data []byte) {
-	for i := range dst {
-		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
-	}
 }
 
 // appendDoubles appends v as little-endian binary64.

@@ -160,3 +160,16 @@ func TestColourMapsEndAndClamp(t *testing.T) {
 		}
 	}
 }
+
+// TestImagesFillTheirBoxes: a browser would otherwise keep the proportions of a
+// colour bar's few pixels and draw a hairline.
+func TestImagesFillTheirBoxes(t *testing.T) {
+	heat := Heat{XLabel: "x", Rows: 2, Cols: 2, Panels: []Panel{{Values: []float64{0.1, 0.2, 0.3, 0.4}, Hi: 1}}}
+	svg, err := SVG(heat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, free := strings.Count(string(svg), "<image "), strings.Count(string(svg), `<image preserveAspectRatio="none"`); n == 0 || n != free {
+		t.Errorf("%d images, %d of which fill their boxes", n, free)
+	}
+}

@@ -78,6 +78,8 @@ func themed(svg []byte, w, h vg.Length) []byte {
 		w.Points(), h.Points()))
 	svg = svgFont.ReplaceAll(svg, nil)
 	svg = bytes.ReplaceAll(svg, []byte("data:image/jpg;"), []byte("data:image/png;")) // what the writer embeds is PNG
+	// Images fill the box that the plot gives them: colour bars are one pixel high.
+	svg = bytes.ReplaceAll(svg, []byte("<image "), []byte(`<image preserveAspectRatio="none" `))
 	variables := map[string]string{}
 	for _, t := range tones() {
 		variables[hexOf(t.light)] = fmt.Sprintf("var(--%s,%s)", t.name, hexOf(t.light))

@@ -24,7 +24,7 @@ func TestLearnerCommitsWindowsToTheEnd(t *testing.T) {
 		b.OnPropose = func(c *fsm.Commit) { proposed = append(proposed, c.Version) }
 		b.OnCommit = func(c *fsm.Commit, took time.Duration) {
 			committed = append(committed, c.Version)
-			if took != 0 || len(proposed) < len(committed) {
+			if took > stepTime || len(proposed) < len(committed) { // an answer may be seen one step late
 				t.Errorf("version %d was committed in %v, before it was proposed: %v", c.Version, took, proposed)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/driftmesh/driftmesh/envs/registry"
 	"github.com/driftmesh/driftmesh/internal/report"
 	"github.com/driftmesh/driftmesh/internal/runs"
+	"github.com/driftmesh/driftmesh/losses"
 	"github.com/driftmesh/driftmesh/paramserver"
 )
 
@@ -28,7 +29,7 @@ func (s *session) finish(_ context.Context, u *paramserver.Updater, outcome stri
 	for _, o := range u.Best() {
 		data.Best = append(data.Best, report.Object{Text: o.Text, LogReward: o.LogReward})
 	}
-	row := runs.Row{Version: int64(u.Version()), Trajectories: u.Trajectories(), LogZ: runs.Float(u.LogZ()), LogZEstimator: "learned"}
+	row := runs.Row{Version: int64(u.Version()), Trajectories: u.Trajectories(), LogZ: runs.Float(math.NaN())}
 	if n := len(data.Rows); n > 0 {
 		row = data.Rows[n-1]
 	}
@@ -51,8 +52,8 @@ func (s *session) finish(_ context.Context, u *paramserver.Updater, outcome stri
 			data.Objects.RowLabel, data.Objects.ColLabel = "first coordinate", "second coordinate"
 		}
 	}
-	if s.spec.Loss.Normaliser == "learned" {
-		row.LogZ = runs.Float(u.LogZ())
+	if s.spec.Loss.Normaliser == string(losses.Learned) {
+		row.LogZ, row.LogZEstimator = runs.Float(u.LogZ()), "learned"
 	}
 	if found, total := u.ModesFound(); total > 0 {
 		row.ModesFound, row.ModesTotal = &found, &total

@@ -218,11 +218,13 @@ func describeRow(w io.Writer, row runs.Row) {
 		}
 		b.WriteByte('\n')
 	}
-	fmt.Fprintf(&b, "  log Z   %.4f (%s)", float64(row.LogZ), row.LogZEstimator)
-	if exact, ok := runs.Known(row.LogZExact); ok {
-		fmt.Fprintf(&b, ", %.4f exact, error %+.4f", exact, float64(row.LogZ)-exact)
+	if logZ, ok := runs.Known(&row.LogZ); ok {
+		fmt.Fprintf(&b, "  log Z   %.4f (%s)", logZ, row.LogZEstimator)
+		if exact, ok := runs.Known(row.LogZExact); ok {
+			fmt.Fprintf(&b, ", %.4f exact, error %+.4f", exact, logZ-exact)
+		}
+		b.WriteByte('\n')
 	}
-	b.WriteByte('\n')
 	fmt.Fprintf(&b, "  lag     median %d, p95 %d, max %d updates\n", row.Lag.Median, row.Lag.P95, row.Lag.Max)
 	w.Write(b.Bytes())
 }

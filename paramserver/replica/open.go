@@ -197,28 +197,21 @@ func openStore(dir string, log *slog.Logger, fail func(error)) (*checkedStore, r
 	return &checkedStore{wal: w, tail: tail, fail: fail}, w, nil
 }
 
-// diskLog is raft-wal with the index file that its Close leaves open, and locked.
-type diskLog struct {
-	*raftwal.WAL
-	meta *metadb.BoltMetaDB
-}
-
-// Close closes log and index.
-func (d diskLog) Close() error { return errors.Join(d.WAL.Close(), d.meta.Close()) }
-
 // openWAL turns every refusal of the log to open, panics of its index file
 // included, into an error.
-func openWAL(dir string, logger hclog.Logger) (w diskLog, err error) {
-	w.meta = &metadb.BoltMetaDB{}
+func openWAL(dir string, logger hclog.Logger) (w *raftwal.WAL, err error) {
+	meta := &metadb.BoltMetaDB{}
 	defer func() {
 		if p := recover(); p != nil {
 			err = damaged("the log does not open: %v", p)
 		}
 		if err != nil {
-			err = errors.Join(err, w.meta.Close())
+			err = errors.Join(err, meta.Close())
 		}
 	}()
-	w.WAL, err = raftwal.Open(dir, raftwal.WithSegmentSize(segmentSize), raftwal.WithLogger(logger), raftwal.WithMetaStore(w.meta))
+	if err = reopenTail(dir, meta); err == nil {
+		w, err = raftwal.Open(dir, raftwal.WithSegmentSize(segmentSize), raftwal.WithLogger(logger), raftwal.WithMetaStore(meta))
+	}
 	// A file that refuses to open is the administrator's; one that is missing is damage.
 	var pathErr *fs.PathError
 	if err != nil && (!errors.As(err, &pathErr) || errors.Is(err, fs.ErrNotExist)) {

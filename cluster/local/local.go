@@ -109,11 +109,10 @@ func (m *Mesh) start(ctx context.Context) error {
 		ports = ports[1:]
 		return net.JoinHostPort(host, strconv.Itoa(p))
 	}
-	var gossip []string
 	for i := range m.cfg.Servers {
 		name := fmt.Sprintf("server-%d", i+1)
 		grpc, goss, raft := next(), next(), next()
-		m.grpc, gossip = append(m.grpc, grpc), append(gossip, goss)
+		m.grpc = append(m.grpc, grpc)
 		args := []string{"server", "--data", m.dir(name), "--grpc", grpc, "--gossip", goss, "--raft", raft}
 		if i == 0 {
 			args = append(args, "--init")

@@ -22,6 +22,7 @@ import (
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/runs"
 	"github.com/driftmesh/driftmesh/internal/strictyaml"
+	"github.com/driftmesh/driftmesh/paramserver/replica"
 )
 
 // version is set when the binary is built.
@@ -75,6 +76,7 @@ var userFaults = []error{
 	runs.ErrForeign, runs.ErrCorrupt, runs.ErrNoRun, runs.ErrLocked,
 	cluster.ErrInvalid, cluster.ErrNotFound, cluster.ErrConflict,
 	cluster.ErrForeignCluster, cluster.ErrNotLoopback, cluster.ErrInitialised, cluster.ErrLocked,
+	cluster.ErrDamaged, replica.ErrDamaged,
 }
 
 func exitCode(err error) int {

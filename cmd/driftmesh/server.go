@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/atomicfile"
 	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/wire"
@@ -81,7 +82,7 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 	var meshReady sync.WaitGroup
 	meshReady.Add(1)
 	rep, err := replica.Open(replica.Config{
-		Dir: filepath.Join(id.Dir(), "raft"), ID: id.NodeID(), Listen: f.raft,
+		Dir: filepath.Join(id.Dir(), raftDir), ID: id.NodeID(), Listen: f.raft,
 		Resolve: func(id string) (string, bool) { meshReady.Wait(); return mesh.Resolve(id) },
 		Single:  f.single, Bootstrap: f.init && fresh, Logger: logger,
 	})
@@ -134,7 +135,11 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 			cancel(err)
 		}
 	})
-	if err := enter(ctx, f, id, mesh, rep, addr); err != nil {
+	err = enter(ctx, f, id, mesh, rep, addr)
+	if err == nil && ctx.Err() == nil {
+		err = atomicfile.WriteBytes(filepath.Join(id.Dir(), votedFile), 0o644, nil)
+	}
+	if err != nil {
 		cancel(err)
 	}
 	<-ctx.Done()
@@ -146,6 +151,9 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 	}
 	return cause
 }
+
+// raftDir is the folder of a data directory that holds log and snapshots.
+const raftDir = "raft"
 
 // serverIdentity opens the data directory. A new one must be told, by --init or
 // --join, which cluster it is to be part of.
@@ -161,8 +169,7 @@ func serverIdentity(ctx context.Context, f *serverFlags) (id *cluster.Identity, 
 	}
 	if id.ClusterID() != "" {
 		// Founded, perhaps by `up`, and perhaps never started.
-		fresh, err = emptyDir(filepath.Join(id.Dir(), "raft"))
-		if err != nil {
+		if fresh, err = neverVoted(id.Dir()); err != nil {
 			return nil, false, errors.Join(err, id.Close())
 		}
 		return id, fresh, nil
@@ -185,6 +192,24 @@ func serverIdentity(ctx context.Context, f *serverFlags) (id *cluster.Identity, 
 		return nil, false, errors.Join(err, id.Close())
 	}
 	return id, true, nil
+}
+
+// votedFile marks a data directory whose log has been part of a quorum.
+const votedFile = "voted"
+
+// neverVoted says whether a directory's log is still to begin. One that has
+// begun and is gone is damage: a voter that came back under its old ID without
+// its log could vote twice in one term and lose a committed entry.
+func neverVoted(dir string) (bool, error) {
+	log := filepath.Join(dir, raftDir)
+	used, err := replica.Initialised(log)
+	if err != nil {
+		return false, err
+	}
+	if !used && exists(dir, votedFile) {
+		return false, fmt.Errorf("%w: %s: the log that this node had is gone; move %s away and start a server with a new directory and --join (one voter alone cannot be replaced: its jobs are lost)", replica.ErrDamaged, log, dir)
+	}
+	return !used, nil
 }
 
 // enter makes the node a member: of the gossip, through the servers it was told

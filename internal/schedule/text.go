@@ -75,8 +75,8 @@ func parseChange(parts []string) (v Value, err error) {
 	if len(parts) == 5 {
 		v.Start, err = strconv.ParseInt(parts[4], 10, 64)
 	}
-	if v.Kind == Constant {
-		err = strconv.ErrSyntax // a constant has no ends
+	if v.Kind == Constant || v.Kind == "" {
+		err = strconv.ErrSyntax // neither has two ends
 	}
 	return v, err
 }

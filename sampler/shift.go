@@ -281,6 +281,7 @@ func (s *shift) send(ctx context.Context, stream deliverStream) error {
 		if err != nil || final {
 			return err
 		}
+		s.change(func() {}) // one batch fewer waits: the sampler may go on
 		if err := stream.Send(&wire.Uplink{Batch: frame}); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -83,6 +84,24 @@ func TestWorkersTrainAJobToItsEnd(t *testing.T) {
 	t.Logf("total variation %.3f", rep.Distances.TV)
 	if tv := rep.Distances.TV; tv > 0.2 {
 		t.Errorf("total variation %v after the job", tv)
+	}
+}
+
+// TestALargeBatchIsFilledWithoutNews: while a batch fills, no update changes a
+// worker's parameters, mark or credit. What it sends must itself let it sample on.
+func TestALargeBatchIsFilledWithoutNews(t *testing.T) {
+	s := startServer(t)
+	spec := meshSpec(2)
+	spec.Train.Batch, spec.Mesh.ReplayMax, spec.Mesh.Rollout = 4000, 16000, 4
+	s.submit(t, spec)
+	s.work(t, &sampler.Worker{})
+	began := time.Now()
+	s.until(t, "the job has finished", func(st *fsm.State) bool {
+		j, ok := st.Job("grid")
+		return ok && j.Status == fsm.Finished
+	})
+	if took := time.Since(began); took > 10*time.Second { // 2,000 rollouts take far less than one
+		t.Errorf("two batches took %v", took)
 	}
 }
 

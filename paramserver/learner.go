@@ -59,6 +59,9 @@ type Learner struct {
 	Clock   clock.Clock
 	Logger  *slog.Logger
 
+	// Committed says that the log holds the state that the learner begins with.
+	// The first learner of a job begins with one that it has to commit.
+	Committed bool
 	Updates   int64         // budget: the job is done at this version
 	MinWindow time.Duration // shortest time between commits
 	// OnUpdate, when set, sees every update before the next one begins.
@@ -103,7 +106,7 @@ func (l *Learner) Run(ctx context.Context) error {
 func (l *Learner) train(ctx, commits context.Context) error {
 	l.window = NewWindow(l.MinWindow, l.Clock.Now())
 	l.base = l.Updater.Version()
-	if l.base == 0 {
+	if l.base == 0 && !l.Committed {
 		if err := l.propose(commits, false); err != nil { // version 0: workers need something to sample with
 			return err
 		}

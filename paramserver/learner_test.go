@@ -61,6 +61,34 @@ func TestLearnerCommitsWindowsToTheEnd(t *testing.T) {
 	})
 }
 
+// TestLearnerGoesOnFromVersionZero when the one before it died with no window
+// but the first, of no update, committed.
+func TestLearnerGoesOnFromVersionZero(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 20, 10*stepTime)
+		params, private, err := b.Updater.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res := b.log.apply(&fsm.Commit{Job: b.Lease.Job, Generation: b.Lease.Generation, Epoch: 1, Params: params, Private: private}); res.Outcome != fsm.Applied {
+			t.Fatal(res)
+		}
+		if res := b.log.apply(&fsm.Grant{Job: b.Lease.Job, Epoch: 2, Node: "n", Addr: "a"}); res.Outcome != fsm.Applied {
+			t.Fatal(res)
+		}
+		b.Lease.Epoch, b.Committed = 2, true
+		if err := b.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if c := b.log.commits[0]; c.Base != 0 || c.Version == 0 {
+			t.Errorf("the first commit is %d → %d", c.Base, c.Version)
+		}
+		if j := b.log.job(); j.Status != fsm.Finished || j.Version != 20 {
+			t.Errorf("the job ended as %s at version %d", j.Status, j.Version)
+		}
+	})
+}
+
 // TestLearnerRunsTwoWindowsAhead, lets the third grow, and stops.
 func TestLearnerRunsTwoWindowsAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

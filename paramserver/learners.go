@@ -108,6 +108,7 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 		Log:       log,
 		Clock:     s.Clock,
 		Logger:    logger,
+		Committed: j.HasState,
 		Updates:   spec.Train.Updates,
 		MinWindow: time.Duration(spec.Mesh.WindowMS) * time.Millisecond,
 		OnUpdate:  ev.updated,

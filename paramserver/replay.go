@@ -106,11 +106,9 @@ func (r *Replay) Take(n int, version uint64, dst []wire.Trajectory) []wire.Traje
 		}
 	}
 	if fresh < n {
-		// Settle what can never be used, so that its senders get new credit.
-		for r.head < len(r.queue) && !r.usable(&r.queue[r.head], version) {
-			r.settle(&r.queue[r.head], version)
+		if fresh < r.Waiting() {
+			r.sweep(version)
 		}
-		r.compact()
 		return dst[:0]
 	}
 	dst = dst[:0]
@@ -127,9 +125,32 @@ func (r *Replay) Take(n int, version uint64, dst []wire.Trajectory) []wire.Traje
 			continue
 		}
 		r.settle(t, version)
+		r.head++
 	}
 	r.compact()
 	return dst
+}
+
+// sweep settles what can never be used and follows nothing of its session that
+// can, wherever it stands in the queue. It frees its senders' credit: while a
+// session's share is stale, others alone need not have the credit for a batch,
+// and without a batch no version, and nothing fresh, would ever come.
+func (r *Replay) sweep(version uint64) {
+	waiting := r.queue[r.head:]
+	kept := waiting[:0]
+	held := map[string]bool{} // sessions with something usable before
+	for i := range waiting {
+		t := &waiting[i]
+		if !held[t.Session] && !r.usable(t, version) {
+			r.settle(t, version)
+			continue
+		}
+		held[t.Session] = true
+		kept = append(kept, *t)
+	}
+	clear(waiting[len(kept):])
+	r.queue = r.queue[:r.head+len(kept)]
+	r.compact()
 }
 
 // Refuse changes the disposition of a trajectory that Take just returned:
@@ -151,7 +172,8 @@ func (r *Replay) stale(t *wire.Trajectory, version uint64) bool {
 	return r.drop && t.Version <= version && int64(version-t.Version) > r.maxLag
 }
 
-// settle gives the oldest trajectory its disposition without training on it.
+// settle gives the oldest trajectory of its session its disposition without
+// training on it; the caller takes it out of the queue.
 func (r *Replay) settle(t *wire.Trajectory, version uint64) {
 	s := r.sessions[t.Session]
 	s.settled = t.Seq
@@ -162,7 +184,6 @@ func (r *Replay) settle(t *wire.Trajectory, version uint64) {
 		s.pending.Refused++
 	}
 	*t = wire.Trajectory{}
-	r.head++
 }
 
 func (r *Replay) compact() {

@@ -212,6 +212,36 @@ func TestReplayNeverStarves(t *testing.T) {
 	})
 }
 
+// TestAStaleShareIsFreed although what waits before it is fresh: its sender's
+// credit is what the next batch lacks.
+func TestAStaleShareIsFreed(t *testing.T) {
+	r := paramserver.NewReplay(16, 1, 1, true)
+	for _, s := range []string{"a", "b"} {
+		r.Open(s, 0)
+	}
+	if a, b := r.Credit("a"), r.Credit("b"); a != 8 || b != 8 {
+		t.Fatalf("credit %d and %d, want 8 each", a, b)
+	}
+	offer(t, r, "a", run(1, 8, 5), 5)
+	offer(t, r, "b", run(1, 7, 0), 5)
+	offer(t, r, "b", run(8, 1, 5), 5)
+	if got := r.Take(16, 5, nil); len(got) != 0 || r.Waiting() != 9 {
+		t.Fatalf("took %d, %d wait", len(got), r.Waiting())
+	}
+	if a, b := r.Credit("a"), r.Credit("b"); a != 8 || b != 15 {
+		t.Errorf("credit %d and %d, want 8 and 15", a, b)
+	}
+	offer(t, r, "b", run(9, 7, 5), 5)
+	got := r.Take(16, 5, nil)
+	if !slices.Equal(seqs(got), []uint64{1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 11, 12, 13, 14, 15}) {
+		t.Errorf("took %v", seqs(got))
+	}
+	want := []fsm.Mark{{Session: "a", Seq: 8, Admitted: 8}, {Session: "b", Seq: 15, Admitted: 8, Stale: 7}}
+	if m := r.Marks(); !slices.Equal(m, want) {
+		t.Errorf("marks %v, want %v", m, want)
+	}
+}
+
 // TestLaterVersionsAreJudgedWhenTheirTurnComes: a version that the learner has
 // proposed may come back, sampled from, before the learner takes its next batch.
 func TestLaterVersionsAreJudgedWhenTheirTurnComes(t *testing.T) {

@@ -256,7 +256,7 @@ func (s *Server) Watch(req *wire.WatchRequest, stream grpc.ServerStreamingServer
 		if j.Learner != "" && j.Learner != s.Node {
 			return cluster.ErrNotLeader{Addr: j.LearnerAddr}
 		}
-		if j.Status != fsm.Running && j.Status != fsm.Paused && !learning {
+		if j.Status != fsm.Running && !learning {
 			return nil // and the last row was sent: it is published before the learner ends
 		}
 		select {

@@ -41,6 +41,11 @@ const (
 
 // spawn starts a child and keeps it alive until ctx ends.
 func (m *Mesh) spawn(ctx context.Context, name string, args []string) error {
+	if _, err := os.Stat(m.dir(name)); err == nil { // it was used before, and may still be
+		if _, err := clusterID(m.dir(name)); err != nil {
+			return fmt.Errorf("start %s: %w", name, err)
+		}
+	}
 	c := &child{mesh: m, name: name, args: append(args, "--leash"), stopped: make(chan struct{})}
 	if err := c.start(); err != nil {
 		return err

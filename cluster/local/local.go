@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
@@ -81,7 +82,7 @@ func (c *Config) Check() error {
 
 func (m *Mesh) start(ctx context.Context) error {
 	founder := m.dir("server-1")
-	id, err := cluster.LoadOrCreate(founder)
+	id, err := free(founder)
 	if err != nil {
 		return err
 	}
@@ -139,9 +140,20 @@ func (m *Mesh) start(ctx context.Context) error {
 	return nil
 }
 
+// free opens a data directory as soon as no process uses it: when this one's
+// forerunner was killed, its children notice that and take a moment to end.
+func free(dir string) (*cluster.Identity, error) {
+	for began := time.Now(); ; time.Sleep(firstRestart / 2) {
+		id, err := cluster.LoadOrCreate(dir)
+		if !errors.Is(err, cluster.ErrLocked) || time.Since(began) >= stopTimeout {
+			return id, err
+		}
+	}
+}
+
 // clusterID reads the identity of a data directory that is not in use.
 func clusterID(dir string) (string, error) {
-	id, err := cluster.LoadOrCreate(dir)
+	id, err := free(dir)
 	if err != nil {
 		return "", err
 	}

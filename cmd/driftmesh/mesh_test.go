@@ -291,6 +291,44 @@ func TestUp(t *testing.T) {
 	}
 }
 
+// TestUpEndsWithAJobThatDiverges instead of waiting for somebody to resume it.
+func TestUpEndsWithAJobThatDiverges(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	root := t.TempDir()
+	p := start(t, "up", "../../examples/hypergrid-2d.yaml", "--runs", root, "--workers", "1",
+		"--set", "optimiser.kind=sgd", "--set", "optimiser.learning_rate=1000", "--set", "optimiser.log_z_rate=1000")
+	if code := p.wait(t); code != exitFailed {
+		t.Errorf("exit %d, want %d", code, exitFailed)
+	}
+	for _, want := range []string{"hypergrid-2d is paused", "failed 3 times in a row", "non-finite"} {
+		if got := p.stderr.String(); !strings.Contains(got, want) {
+			t.Errorf("no %q in %s", want, got)
+		}
+	}
+	nobodyLeft(t, root, filepath.Join(root, "hypergrid-2d"))
+}
+
+// TestUpSucceedsOneThatWasKilled at once, while the killed one's processes are
+// still ending.
+func TestUpSucceedsOneThatWasKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	root := t.TempDir()
+	up := []string{"up", "../../examples/hypergrid-2d.yaml", "--runs", root, "--set", "train.updates=6000"}
+	p := start(t, up...)
+	p.untilRow(t, filepath.Join(root, "hypergrid-2d"), 0)
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	p.wait(t)
+	if p = start(t, up...); p.wait(t) != exitOK || !strings.Contains(p.stdout.String(), "finished after 6000 updates") {
+		t.Errorf("%s%s", p.stdout.String(), p.stderr.String())
+	}
+}
+
 // untilRow waits for a metrics row after a version.
 func (p *process) untilRow(t *testing.T, dir string, after int64) {
 	t.Helper()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -112,7 +113,11 @@ func up(cmd *cobra.Command, f *upFlags, path string) (err error) {
 		if err == nil && u.Version() >= uint64(spec.Train.Updates) {
 			return s.finish(last, u, fmt.Sprintf("finished after %d updates", u.Version()))
 		}
-		return errors.Join(errInterrupted, err, s.finish(last, u, fmt.Sprintf("interrupted at version %d; the same command resumes", u.Version())))
+		outcome := fmt.Sprintf("interrupted at version %d; the same command resumes", u.Version())
+		if err != nil {
+			outcome = fmt.Sprintf("interrupted, and no server answered; the last copy is of version %d, the same command resumes at the last commit", u.Version())
+		}
+		return errors.Join(errInterrupted, err, s.finish(last, u, outcome))
 	case context.Cause(ctx) != nil && !errors.Is(context.Cause(ctx), context.Canceled):
 		return context.Cause(ctx)
 	}
@@ -164,7 +169,7 @@ func (m *follower) follow(ctx context.Context) error {
 		switch status := fsm.Status(info.Status); status {
 		case fsm.Finished, fsm.Stopped:
 			m.status = string(status)
-			return m.pull(ctx)
+			return errors.Join(m.rest(ctx, err), m.pull(ctx))
 		case fsm.Failed, fsm.Paused:
 			return fmt.Errorf("job %s is %s: %s", m.s.spec.Name, status, info.Reason)
 		}
@@ -176,7 +181,7 @@ func (m *follower) follow(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(again):
 		}
 	}
 }
@@ -204,7 +209,36 @@ func (m *follower) pause(ctx context.Context) error {
 	if errors.Is(err, cluster.ErrConflict) {
 		err = nil // it is over already
 	}
+	if err == nil {
+		err = m.rest(ctx, nil)
+	}
 	return errors.Join(err, m.pull(ctx))
+}
+
+// again is the pause before a watch that broke off is taken up once more.
+const again = 100 * time.Millisecond
+
+// restTimeout bounds the wait for the last reports; whose learner's node was
+// restarted has lost them.
+const restTimeout = 2 * time.Second
+
+// rest brings the reports that a watch which broke off, with err, has not: a job
+// whose learner has ended ends the stream once all are sent.
+func (m *follower) rest(ctx context.Context, err error) error {
+	ctx, cancel := context.WithTimeout(ctx, restTimeout)
+	defer cancel()
+	var local localFault
+	for !errors.Is(err, io.EOF) {
+		if err = m.watch(ctx); errors.As(err, &local) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(again / 10):
+		}
+	}
+	return nil
 }
 
 func (m *follower) info(ctx context.Context) (wire.JobInfo, error) {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/driftmesh/driftmesh/internal/filelock"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
@@ -145,7 +146,7 @@ func (r *Replica) start(cfg *raft.Config, logs raft.LogStore, stable raft.Stable
 		}
 	}
 	var err error
-	if r.raft, err = raft.NewRaft(cfg, r.machine, logs, stable, snaps, trans); err != nil {
+	if r.raft, err = newRaft(cfg, r.machine, logs, stable, snaps, trans); err != nil {
 		if failure := r.Err(); failure != nil {
 			err = classify(failure)
 		}
@@ -167,6 +168,17 @@ func (r *Replica) start(cfg *raft.Config, logs raft.LogStore, stable raft.Stable
 	r.wg.Add(1)
 	go r.supervise()
 	return nil
+}
+
+// newRaft is raft.NewRaft, which writes to the log's index before it starts
+// anything; a damaged index panics there.
+func newRaft(cfg *raft.Config, m raft.FSM, logs raft.LogStore, stable raft.StableStore, snaps raft.SnapshotStore, trans raft.Transport) (r *raft.Raft, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = damaged("the log's index takes no change: %v", p)
+		}
+	}()
+	return raft.NewRaft(cfg, m, logs, stable, snaps, trans)
 }
 
 func classify(err error) error {
@@ -212,12 +224,18 @@ func openWAL(dir string, logger hclog.Logger) (w *raftwal.WAL, err error) {
 	if err = reopenTail(dir, meta); err == nil {
 		w, err = raftwal.Open(dir, raftwal.WithSegmentSize(segmentSize), raftwal.WithLogger(logger), raftwal.WithMetaStore(meta))
 	}
-	// A file that refuses to open is the administrator's; one that is missing is damage.
-	var pathErr *fs.PathError
-	if err != nil && (!errors.As(err, &pathErr) || errors.Is(err, fs.ErrNotExist)) {
-		err = damaged("the log does not open: %w", err)
+	return w, unopened(err)
+}
+
+// unopened says what it means that the log does not open. What the operating
+// system refuses, such as room on the disk, is the administrator's to mend;
+// anything else, and a file that is missing, is damage.
+func unopened(err error) error {
+	var refusal syscall.Errno
+	if err == nil || errors.As(err, &refusal) && !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrDamaged) {
+		return err
 	}
-	return w, err
+	return damaged("the log does not open: %w", err)
 }
 
 // openSnapshots opens the store and checks that the newest snapshot's bytes are

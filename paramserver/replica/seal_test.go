@@ -3,8 +3,11 @@ package replica
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -113,6 +116,42 @@ func TestALogKilledWhileItChangesSegmentsGoesOn(t *testing.T) {
 				t.Fatal(files, err)
 			}
 		})
+	}
+}
+
+func TestARefusalOfTheSystemIsNoDamage(t *testing.T) {
+	for _, c := range []struct {
+		err    error
+		damage bool
+	}{
+		{nil, false},
+		{fmt.Errorf("allocate: %w", syscall.ENOSPC), false},
+		{&fs.PathError{Op: "open", Path: "x.wal", Err: syscall.EACCES}, false},
+		{&fs.PathError{Op: "open", Path: "x.wal", Err: syscall.ENOENT}, true},
+		{types.ErrCorrupt, true},
+	} {
+		if err := unopened(c.err); !errors.Is(err, c.err) || errors.Is(err, ErrDamaged) != c.damage {
+			t.Errorf("%v became %v", c.err, err)
+		}
+	}
+}
+
+// indexThatPanics is raft-wal's index file when a page of it is damaged.
+type indexThatPanics struct{ raft.StableStore }
+
+func (indexThatPanics) SetUint64([]byte, uint64) error { panic("zero-length inode key") }
+
+func TestADamagedIndexIsAnError(t *testing.T) {
+	logs := raft.NewInmemStore()
+	addr, trans := raft.NewInmemTransport("")
+	cfg := raftConfig("n", true, hclog.NewNullLogger())
+	self := raft.Configuration{Servers: []raft.Server{{ID: cfg.LocalID, Address: addr}}}
+	if err := raft.BootstrapCluster(cfg, logs, logs, raft.NewDiscardSnapshotStore(), trans, self); err != nil {
+		t.Fatal(err)
+	}
+	r, err := newRaft(cfg, newMachine(1, func(error) {}), logs, indexThatPanics{logs}, raft.NewDiscardSnapshotStore(), trans)
+	if r != nil || !errors.Is(err, ErrDamaged) {
+		t.Fatal(r, err)
 	}
 }
 

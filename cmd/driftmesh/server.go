@@ -39,7 +39,7 @@ func newServerCmd() *cobra.Command {
 		Long: `Run a parameter server node. The first server of a cluster is started with
 --init, further ones with --join and the gRPC address of a running server; they
 become voters once they have caught up. A directory that has been used before
-needs neither.`,
+needs neither while it is the only server.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := f.onLeash(cmd.Context())
@@ -219,7 +219,11 @@ func enter(ctx context.Context, f *serverFlags, id *cluster.Identity, mesh *clus
 		return found(ctx, id, rep)
 	}
 	if len(f.join) == 0 {
-		return nil
+		// The others may not know this node's addresses, and it not theirs.
+		if servers, err := rep.Servers(); err != nil || len(servers) < 2 {
+			return err
+		}
+		return fielderr.New("--join", nil, "the gRPC address of another server, because this one is a voter among several")
 	}
 	if reply, err := introduce(ctx, f.join, &wire.JoinRequest{ClusterID: id.ClusterID(), NodeID: id.NodeID()}, f.logger()); err != nil {
 		return err

@@ -58,6 +58,21 @@ func Default() *Spec {
 			// Four batches: enough that the learner never waits for one slow
 			// worker, few enough that what it trains on is recent.
 			ReplayMax: replayBatches * 16,
+			Weight:    1,
+			Publish:   "float32",
+			Archive:   "off",
+		},
+		Replay: Replay{
+			Kind: "none",
+			// A few hundred thousand short objects.
+			Bytes: 64 << 20,
+			// Half fresh, half old: twice the learning per reward evaluation
+			// without straying far from the workers' policy.
+			SamplesPerInsert: 2,
+			RewardExponent:   1,
+			Recent:           0.5,
+			TopK:             1000,
+			MinDistance:      0.1,
 		},
 	}
 }

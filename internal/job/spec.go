@@ -17,6 +17,7 @@ type Spec struct {
 	Sampling       Sampling       `json:"sampling" yaml:"sampling"`
 	Train          Train          `json:"train" yaml:"train"`
 	Eval           Eval           `json:"eval" yaml:"eval"`
+	Replay         Replay         `json:"replay" yaml:"replay"`
 	Mesh           Mesh           `json:"mesh" yaml:"mesh"`
 }
 
@@ -86,11 +87,44 @@ type Eval struct {
 	MaxStates int   `json:"max_states" yaml:"max_states"` // exact evaluation up to this many states
 }
 
+// Replay says what an update is made of beside fresh trajectories: terminal
+// objects that were trained on before, kept in a bounded buffer, each given a
+// new trajectory by sampling backward from it with the present P_B.
+type Replay struct {
+	Kind  string `json:"kind" yaml:"kind"`   // none | fifo | uniform | reward | mixture | diverse
+	Bytes int64  `json:"bytes" yaml:"bytes"` // the buffer's bound, overhead included
+	// SamplesPerInsert is the replay ratio, held exactly: of train.batch
+	// trajectories an update takes train.batch/SamplesPerInsert fresh ones.
+	SamplesPerInsert float64 `json:"samples_per_insert" yaml:"samples_per_insert"`
+	RewardExponent   float64 `json:"reward_exponent" yaml:"reward_exponent"` // reward, mixture: P(x) ∝ R(x)^exponent
+	Recent           float64 `json:"recent" yaml:"recent"`                   // mixture: share drawn by recency; the rest by reward
+	TopK             int     `json:"top_k" yaml:"top_k"`                     // diverse: objects kept
+	MinDistance      float64 `json:"min_distance" yaml:"min_distance"`       // diverse: between kept objects, in share of features
+}
+
 // Mesh holds what only a distributed run uses.
 type Mesh struct {
-	WindowMS  int    `json:"window_ms" yaml:"window_ms"`   // shortest time between commits
-	MaxLag    int64  `json:"max_lag" yaml:"max_lag"`       // in updates; 0: no bound
-	OnStale   string `json:"on_stale" yaml:"on_stale"`     // admit | drop
-	Rollout   int    `json:"rollout" yaml:"rollout"`       // trajectories a slot samples at once
-	ReplayMax int    `json:"replay_max" yaml:"replay_max"` // trajectories waiting for the learner, at most
+	WindowMS      int     `json:"window_ms" yaml:"window_ms"`             // shortest time between commits
+	MaxLag        int64   `json:"max_lag" yaml:"max_lag"`                 // in updates; 0: no bound
+	MaxLagSeconds float64 `json:"max_lag_seconds" yaml:"max_lag_seconds"` // since that version's commit; 0: no bound
+	OnStale       string  `json:"on_stale" yaml:"on_stale"`               // admit | drop | downweight
+	Rollout       int     `json:"rollout" yaml:"rollout"`                 // trajectories a slot samples at once
+	ReplayMax     int     `json:"replay_max" yaml:"replay_max"`           // trajectories waiting for the learner, at most
+
+	Weight   float64 `json:"weight" yaml:"weight"`     // share of the slots among jobs of equal priority
+	Priority int     `json:"priority" yaml:"priority"` // jobs of higher priority take slots first
+	Publish  string  `json:"publish" yaml:"publish"`   // float32 | bf16: what workers receive
+	// Archive is what is kept of the accepted terminal objects:
+	// off | all | distinct | best | sample:p with 0 < p <= 1.
+	Archive       string `json:"archive" yaml:"archive"`
+	ArchiveCopies int    `json:"archive_copies" yaml:"archive_copies"` // nodes that hold a segment before a mark covers it
+
+	Learner Resources `json:"learner" yaml:"learner"` // what the learner's node must have
+}
+
+// Resources of a node, as it probed them itself.
+type Resources struct {
+	CPUs     int `json:"cpus" yaml:"cpus"`           // cores
+	MemoryMB int `json:"memory_mb" yaml:"memory_mb"` // MiB
+	GPUs     int `json:"gpus" yaml:"gpus"`
 }

@@ -19,6 +19,9 @@ type (
 		Spec    []byte `msgpack:"s"`
 		Updates int64  `msgpack:"u"`
 		Stamp   int64  `msgpack:"t"`
+		// Since level 2; zero means weight 1, priority 0.
+		Weight   float64 `msgpack:"w,omitempty"`
+		Priority int     `msgpack:"p,omitempty"`
 	}
 	// Grant hands a job to a learner. It applies only if Epoch is exactly one
 	// more than the job's epoch: leases are fenced by number, not by clock.
@@ -28,6 +31,8 @@ type (
 		Node  string `msgpack:"n"`
 		Addr  string `msgpack:"a"` // gRPC address of the learner
 		Stamp int64  `msgpack:"t"`
+		// Since level 2: why this node, in a sentence for `driftmesh events`.
+		Reason string `msgpack:"r,omitempty"`
 	}
 	// Commit replaces a job's state by the state after Version-Base optimiser
 	// steps. Applied only if Generation, Epoch and Base are the job's present
@@ -44,6 +49,10 @@ type (
 		Best       []Object `msgpack:"o"` // new candidates only
 		Done       bool     `msgpack:"d"` // the budget is reached: the job becomes finished
 		Stamp      int64    `msgpack:"t"`
+		// Since level 2: the archive segments that hold what Marks cover. They
+		// are durable on as many nodes as the job asks for before this Commit
+		// is proposed.
+		Segments []Segment `msgpack:"z,omitempty"`
 	}
 	// OpenSession begins one incarnation of a worker slot for a job. Repeating
 	// it with the same Session is answered with the present mark.
@@ -69,6 +78,105 @@ type (
 		Fence  bool   `msgpack:"f"`
 		Stamp  int64  `msgpack:"t"`
 	}
+
+	// The commands below exist since level 2.
+
+	// Chunk is one part of a command too large for one log entry. Parts come in
+	// order within one raft term; the command applies with the last of them and
+	// the Result of that part is its own. Transfer is the SHA-256 of the whole
+	// encoded command. A part that comes in a newer term than its first, or out
+	// of order, aborts the transfer on every replica alike: the learner begins
+	// again.
+	Chunk struct {
+		Transfer Hash   `msgpack:"x"`
+		Part     int    `msgpack:"i"` // from 0
+		Parts    int    `msgpack:"n"`
+		Size     int64  `msgpack:"s"` // of the whole encoded command, bytes
+		Data     []byte `msgpack:"d"`
+	}
+	// SetShare changes what part of the workers' slots a job gets.
+	SetShare struct {
+		Job      string  `msgpack:"j"`
+		Weight   float64 `msgpack:"w"`
+		Priority int     `msgpack:"p"`
+		Stamp    int64   `msgpack:"t"`
+	}
+	// Compact replaces archive segments of a job by one that holds their rows.
+	// Applied only if Generation and Epoch are the job's present ones and every
+	// segment of Remove is listed.
+	Compact struct {
+		Job        string   `msgpack:"j"`
+		Generation uint64   `msgpack:"g"`
+		Epoch      uint64   `msgpack:"e"`
+		Remove     []string `msgpack:"r"` // segment IDs
+		Add        Segment  `msgpack:"a"`
+		Stamp      int64    `msgpack:"t"`
+	}
+	// Note records an event that no other command shows: a node that joined,
+	// died, left, was promoted or removed; a learner's rollback.
+	Note struct {
+		Kind   string `msgpack:"k"` // as Event.Kind
+		Job    string `msgpack:"j,omitempty"`
+		Node   string `msgpack:"n,omitempty"`
+		Detail string `msgpack:"d,omitempty"`
+		Stamp  int64  `msgpack:"t"`
+	}
+	// Activate raises the feature level of the cluster: from here on commands
+	// of that level may be proposed. It never goes back, and is proposed only
+	// when every server supports the level.
+	Activate struct {
+		Level uint8 `msgpack:"l"`
+		Stamp int64 `msgpack:"t"`
+	}
+)
+
+// Segment is one archive file, listed by the Commit whose marks it covers.
+type Segment struct {
+	ID     string   `msgpack:"i" json:"id"` // unique in the job; the name of its blob
+	Hash   Hash     `msgpack:"h" json:"-"`  // SHA-256 of the blob
+	Bytes  int64    `msgpack:"b" json:"bytes"`
+	Rows   int64    `msgpack:"r" json:"rows"`
+	Nodes  []string `msgpack:"n" json:"nodes"` // that held it when it was listed; empty: a shared bucket
+	Ranges []Range  `msgpack:"s" json:"-"`     // per session, sorted: what it covers
+}
+
+// Range is a run of trajectories of one session, First to Last inclusive.
+type Range struct {
+	Session string `msgpack:"s"`
+	First   uint64 `msgpack:"f"`
+	Last    uint64 `msgpack:"l"`
+}
+
+// Event is one line of the cluster's history, the same on every replica. The
+// state keeps the last MaxEvents.
+type Event struct {
+	Index   uint64 `msgpack:"i" json:"index"` // log index of the command that made it
+	Stamp   int64  `msgpack:"t" json:"time"`  // Unix nanoseconds, by the proposer
+	Kind    string `msgpack:"k" json:"kind"`
+	Job     string `msgpack:"j,omitempty" json:"job,omitempty"`
+	Node    string `msgpack:"n,omitempty" json:"node,omitempty"`
+	Epoch   uint64 `msgpack:"e,omitempty" json:"epoch,omitempty"`
+	Version uint64 `msgpack:"v,omitempty" json:"version,omitempty"`
+	Detail  string `msgpack:"d,omitempty" json:"detail,omitempty"`
+}
+
+// Kinds of events.
+const (
+	EventInit      = "cluster-founded"
+	EventRestored  = "cluster-restored"
+	EventActivated = "feature-level"
+	EventCreated   = "job-submitted"
+	EventGranted   = "job-granted"
+	EventStatus    = "job-status" // Detail: the status and its reason
+	EventShare     = "job-share"
+	EventOpened    = "session-opened"
+	EventExpired   = "session-expired"
+	EventJoined    = "node-joined"
+	EventDied      = "node-died"
+	EventLeft      = "node-left"
+	EventPromoted  = "node-promoted"
+	EventRemoved   = "node-removed"
+	EventRollback  = "learner-rollback"
 )
 
 // Mark is the progress of one session within a Commit: everything up to Seq

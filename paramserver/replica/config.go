@@ -1,7 +1,9 @@
 package replica
 
 import (
+	"context"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
@@ -30,15 +32,31 @@ type Config struct {
 	Bootstrap bool
 	// SnapshotBytes of log entries make a snapshot due. 0: 64 MiB.
 	SnapshotBytes int64
+	// SnapshotEvery makes a snapshot due after this time if anything was applied
+	// since the last one. 0: 10 minutes.
+	SnapshotEvery time.Duration
 	// TrailingBytes of entries stay in the log behind a snapshot, for followers
 	// that are a little behind. 0: 64 MiB, which is also the most.
 	TrailingBytes int64
+	// ClusterID and Generation are what the raft port asks of every peer: nodes
+	// of another cluster, and of a cluster that was restored since, are refused.
+	// Once the replicated state knows a newer generation, that one counts. ""
+	// asks nothing, for tests.
+	ClusterID  string
+	Generation uint64
+	// Dial opens a connection to a peer's raft address; nil is plain TCP. Fault
+	// injection puts itself here.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// ReadIndex asks the present leader for its Replica.ReadIndex. A replica that
+	// does not lead needs it for Linearize; nil: only the leader linearizes.
+	ReadIndex func(ctx context.Context) (uint64, error)
 	// Logger takes the replica's and raft's messages. nil: none.
 	Logger *slog.Logger
 }
 
 const (
 	defaultBytes = 64 << 20
+	defaultEvery = 10 * time.Minute
 	segmentSize  = 16 << 20 // of the log: it is deleted by whole segments
 	cacheEntries = 16       // of the log kept in memory
 	maxAppend    = 16       // entries that travel together
@@ -55,11 +73,16 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fielderr.New("replica.listen", nil, "a TCP address such as 127.0.0.1:0")
 	case c.SnapshotBytes < 0:
 		return c, fielderr.New("replica.snapshot_bytes", c.SnapshotBytes, "0 for the default, or more")
+	case c.SnapshotEvery < 0:
+		return c, fielderr.New("replica.snapshot_every", c.SnapshotEvery, "0 for the default, or a duration above 0")
 	case c.TrailingBytes < 0 || c.TrailingBytes > defaultBytes:
 		return c, fielderr.New("replica.trailing_bytes", c.TrailingBytes, "0 for the default, or at most 64 MiB")
 	}
 	if c.SnapshotBytes == 0 {
 		c.SnapshotBytes = defaultBytes
+	}
+	if c.SnapshotEvery == 0 {
+		c.SnapshotEvery = defaultEvery
 	}
 	if c.TrailingBytes == 0 {
 		c.TrailingBytes = defaultBytes

@@ -143,6 +143,14 @@ func (m *machine) progress() (uint64, <-chan struct{}) {
 	return m.seen, m.changed
 }
 
+// applied returns the log index of the last command in the state and a channel
+// closed at the next change.
+func (m *machine) applied() (uint64, <-chan struct{}) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.state.Index(), m.changed
+}
+
 // frozen is a view on its way to disk.
 type frozen struct{ view *fsm.View }
 

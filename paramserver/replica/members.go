@@ -54,6 +54,33 @@ func (r *Replica) LeaderCh() <-chan bool { return r.raft.LeaderCh() }
 // Term is the current raft term.
 func (r *Replica) Term() uint64 { return r.raft.CurrentTerm() }
 
+// AddNonvoter adds a node that receives the log and has no vote: a learner, or
+// a spare server. Adding a member again does nothing unless its address changed;
+// a voter keeps its vote. The errors are those of Apply and ErrSingle.
+func (r *Replica) AddNonvoter(ctx context.Context, id, addr string) error {
+	if r.cfg.Single {
+		return ErrSingle
+	}
+	if id == "" || addr == "" {
+		return fielderr.New("member", id+"@"+addr, "a node ID and its raft address")
+	}
+	servers, err := r.Servers()
+	if err != nil {
+		return err
+	}
+	for _, s := range servers {
+		if s.ID == id && (s.Voter || s.Addr == addr) {
+			return nil
+		}
+	}
+	sid := raft.ServerID(id)
+	r.trans.forget(sid)
+	if err := r.change(ctx, r.raft.AddNonvoter(sid, raft.ServerAddress(addr), 0, enqueueTimeout)); err != nil {
+		return fmt.Errorf("add %s without a vote: %w", id, err)
+	}
+	return nil
+}
+
 // AddVoter brings a server into the cluster: first without a vote, until its
 // log has caught up, so that a quorum never waits for a newcomer. If ctx ends
 // before that the server stays a non-voter, and AddVoter may be called again.
@@ -69,23 +96,15 @@ func (r *Replica) AddVoter(ctx context.Context, id, addr string) error {
 	if err != nil {
 		return err
 	}
-	present := false
 	for _, s := range servers {
-		if s.ID != id {
-			continue
-		}
-		if s.Voter {
+		if s.ID == id && s.Voter {
 			return nil
 		}
-		present = s.Addr == addr
+	}
+	if err := r.AddNonvoter(ctx, id, addr); err != nil {
+		return err
 	}
 	sid, saddr := raft.ServerID(id), raft.ServerAddress(addr)
-	if !present {
-		r.trans.forget(sid)
-		if err := r.change(ctx, r.raft.AddNonvoter(sid, saddr, 0, enqueueTimeout)); err != nil {
-			return fmt.Errorf("add %s without a vote: %w", id, err)
-		}
-	}
 	if err := r.awaitCatchUp(ctx, sid); err != nil {
 		return fmt.Errorf("wait for %s to catch up: %w", id, err)
 	}
@@ -133,7 +152,28 @@ func (r *Replica) RemoveServer(ctx context.Context, id string) error {
 	return nil
 }
 
-func (r *Replica) change(ctx context.Context, f raft.IndexFuture) error {
+// Demote takes a voter's vote and leaves it the log. The errors are those of Apply.
+func (r *Replica) Demote(ctx context.Context, id string) error {
+	if err := r.change(ctx, r.raft.DemoteVoter(raft.ServerID(id), 0, enqueueTimeout)); err != nil {
+		return fmt.Errorf("demote %s: %w", id, err)
+	}
+	return nil
+}
+
+// TransferLeadership hands leadership to the voter whose log reaches furthest.
+// It fails with ErrNotLeader on a follower and with ErrUnknown when no voter
+// took over in time; then this node may lead on.
+func (r *Replica) TransferLeadership(ctx context.Context) error {
+	if !r.IsLeader() {
+		return ErrNotLeader
+	}
+	if !r.hasOtherVoters() {
+		return fmt.Errorf("%w: there is no other voter", ErrUnknown)
+	}
+	return r.change(ctx, r.raft.LeadershipTransfer())
+}
+
+func (r *Replica) change(ctx context.Context, f raft.Future) error {
 	err := r.await(ctx, f)
 	switch {
 	case err == nil, errors.Is(err, ErrClosed):

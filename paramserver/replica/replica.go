@@ -39,8 +39,11 @@ type Replica struct {
 	trans   *transport // nil in memory
 	release func() error
 
+	gate    gate
 	barrier atomic.Uint64 // term in which a Barrier has passed
 
+	life     context.Context // ends with stop and with failed
+	end      context.CancelFunc
 	stop     chan struct{} // closed by Shutdown
 	failed   chan struct{} // closed by fail
 	done     chan struct{} // closed when raft has stopped
@@ -59,10 +62,12 @@ func newReplica(cfg Config) *Replica {
 	r := &Replica{
 		cfg:    cfg,
 		log:    cfg.Logger,
+		gate:   newGate(),
 		stop:   make(chan struct{}),
 		failed: make(chan struct{}),
 		done:   make(chan struct{}),
 	}
+	r.life, r.end = context.WithCancel(context.Background())
 	r.machine = newMachine(cfg.SnapshotBytes, r.fail)
 	return r
 }
@@ -74,6 +79,7 @@ func (r *Replica) fail(err error) {
 		r.failure = err
 		r.log.Error("the replica stops", "error", err)
 		close(r.failed)
+		r.end()
 	})
 }
 
@@ -185,6 +191,7 @@ func (r *Replica) shutdown(ctx context.Context) error {
 	r.closed = true
 	r.mu.Unlock()
 	close(r.stop)
+	r.end()
 	r.wg.Wait()
 	return r.release()
 }

@@ -1,0 +1,131 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
+	"github.com/hashicorp/raft"
+	"golang.org/x/sync/semaphore"
+)
+
+// maxInFlight bounds the bytes of entries that raft has taken up and not yet
+// answered: what the leader holds in memory for followers that are slow.
+const maxInFlight = 32 << 20
+
+// entryOverhead is what an entry costs besides its data: the structures around it.
+const entryOverhead = 1 << 10
+
+// gate is the backpressure of proposals; it serves them in the order they came.
+type gate struct{ free *semaphore.Weighted }
+
+func newGate() gate { return gate{semaphore.NewWeighted(maxInFlight)} }
+
+func weight(data []byte) int64 { return min(int64(len(data))+entryOverhead, maxInFlight) }
+
+// ApplyEncodedAsync is ApplyAsync for an encoded command. One above the cap of
+// a log entry travels in chunks, back to back; commands of others may come in
+// between. It returns once raft has taken up the last of them.
+//
+// A large command that was aborted on its way is ErrUnknown like everything that
+// wants the same bytes to be sent again.
+func (r *Replica) ApplyEncodedAsync(encoded []byte) *Future {
+	parts, err := split(encoded)
+	if err != nil {
+		return resolved(err)
+	}
+	var last *Future
+	for i, part := range parts {
+		if last != nil && last.failed() {
+			// The rest would only be refused. The last part, which is the one
+			// that applies the command, never entered the log.
+			return resolved(fmt.Errorf("%w: part %d of %d was not accepted: %w", ErrNotLeader, i, len(parts), last.err))
+		}
+		last = r.propose(part)
+	}
+	if len(parts) > 1 {
+		return r.whole(last)
+	}
+	return last
+}
+
+// propose hands one entry to raft, which holds it back while too much is in flight.
+func (r *Replica) propose(data []byte) *Future {
+	if err := r.closedErr(); err != nil {
+		return resolved(err)
+	}
+	n := weight(data)
+	if err := r.gate.free.Acquire(r.life, n); err != nil {
+		return resolved(ErrClosed)
+	}
+	proposed := r.raft.Apply(data, enqueueTimeout)
+	f := &Future{done: make(chan struct{})}
+	if !r.goFunc(func() {
+		defer close(f.done)
+		defer r.gate.free.Release(n)
+		f.settle(proposed)
+	}) {
+		return resolved(fmt.Errorf("%w: %w", ErrUnknown, ErrClosed))
+	}
+	return f
+}
+
+// whole turns the answer to the last part of a command into that to the command.
+func (r *Replica) whole(last *Future) *Future {
+	f := &Future{done: make(chan struct{})}
+	if !r.goFunc(func() {
+		defer close(f.done)
+		<-last.done
+		f.res, f.index, f.err = last.res, last.index, last.err
+		if f.err == nil && f.res.Outcome == aborted {
+			f.err = fmt.Errorf("%w: the transfer was aborted: %s", ErrUnknown, f.res.Reason)
+		}
+	}) {
+		return resolved(fmt.Errorf("%w: %w", ErrUnknown, ErrClosed))
+	}
+	return f
+}
+
+// failed says whether an answer is there and is no Result.
+func (f *Future) failed() bool {
+	select {
+	case <-f.done:
+		return f.err != nil || f.res.Outcome == aborted
+	default:
+		return false
+	}
+}
+
+func (f *Future) settle(proposed raft.ApplyFuture) {
+	if err := proposed.Error(); err != nil {
+		f.err = outcome(err)
+		return
+	}
+	switch res := proposed.Response().(type) {
+	case fsm.Result:
+		f.res, f.index = res, proposed.Index()
+	case error:
+		f.err = fmt.Errorf("%w: %w", ErrUnknown, res)
+	}
+}
+
+// outcome sorts raft's errors by what they say about the command. Only these
+// three come from before it entered the log.
+func outcome(err error) error {
+	switch {
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
+		return fmt.Errorf("%w: %w", ErrNotLeader, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnknown, err)
+}
+
+// again says whether a synchronous Apply may send the same bytes once more by
+// itself: the transfer was aborted, and this node can still carry it.
+func (r *Replica) again(ctx context.Context, f *Future) bool {
+	return ctx.Err() == nil && f.res.Outcome == aborted && errors.Is(f.err, ErrUnknown) && r.IsLeader()
+}
+
+const aborted fsm.Outcome = "aborted"
+
+func split(encoded []byte) ([][]byte, error) { return [][]byte{encoded}, nil }

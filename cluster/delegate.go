@@ -29,8 +29,12 @@ var (
 	_ memberlist.ConflictDelegate = delegate{}
 )
 
-// NodeMeta implements memberlist.Delegate; NewMesh has checked the limit.
-func (d delegate) NodeMeta(int) []byte { return d.m.meta }
+// NodeMeta implements memberlist.Delegate; who sets it has checked the limit.
+func (d delegate) NodeMeta(int) []byte {
+	d.m.metaMu.Lock()
+	defer d.m.metaMu.Unlock()
+	return d.m.meta
+}
 
 // NotifyMsg implements memberlist.Delegate.
 func (d delegate) NotifyMsg(data []byte) { d.take(data) }

@@ -43,6 +43,12 @@ type Member struct {
 	Slots      int // sampler loops
 	Protocol   int
 	State      State
+	// Group names the nodes that share one cache of parameters: one machine, as a
+	// rule. "" for a node that shares none.
+	Group string
+	// Follows holds the marks of the jobs whose parameters the node keeps up with;
+	// see FollowsJob.
+	Follows string
 
 	revision  uint64 // of the roster, when this record last changed
 	departing bool   // said good-bye
@@ -62,6 +68,8 @@ type nodeMeta struct {
 	RaftAddr  string `msgpack:"f"`
 	Slots     int    `msgpack:"s"`
 	Protocol  int    `msgpack:"p"`
+	Group     string `msgpack:"k,omitempty"`
+	Follows   string `msgpack:"w,omitempty"`
 }
 
 func (m nodeMeta) encode() ([]byte, error) {
@@ -118,5 +126,7 @@ func (m nodeMeta) member(n *memberlist.Node, state State) Member {
 		Slots:      m.Slots,
 		Protocol:   m.Protocol,
 		State:      state,
+		Group:      m.Group,
+		Follows:    m.Follows,
 	}
 }

@@ -23,7 +23,8 @@ type Mesh struct {
 	log    *slog.Logger
 	list   *memberlist.Memberlist
 	self   string // own gossip address
-	meta   []byte
+	metaMu sync.Mutex
+	meta   []byte // what gossip tells of this node
 	roster *roster
 	queue  memberlist.TransmitLimitedQueue
 
@@ -75,10 +76,7 @@ func NewMesh(cfg MeshConfig) (*Mesh, error) {
 	if err != nil {
 		return nil, err
 	}
-	meta, err := nodeMeta{
-		ClusterID: cfg.ClusterID, Role: cfg.Role, GRPCAddr: cfg.GRPCAddr,
-		RaftAddr: cfg.RaftAddr, Slots: cfg.Slots, Protocol: ProtocolVersion,
-	}.encode()
+	meta, err := cfg.meta("").encode()
 	if err != nil {
 		return nil, fmt.Errorf("cluster: gossip: %w", err)
 	}

@@ -21,9 +21,19 @@ type MeshConfig struct {
 	GRPCAddr  string // where this node serves the mesh, "" for nowhere
 	RaftAddr  string // of a server's raft transport, "" for workers
 	Slots     int    // sampler loops
+	Group     string // of the nodes that share one cache of parameters, "" for none
 	Preset    Preset
 	Security  Security
 	Log       *slog.Logger // nil for none
+}
+
+// meta is what gossip tells of the node.
+func (cfg *MeshConfig) meta(follows string) nodeMeta {
+	return nodeMeta{
+		ClusterID: cfg.ClusterID, Role: cfg.Role, GRPCAddr: cfg.GRPCAddr,
+		RaftAddr: cfg.RaftAddr, Slots: cfg.Slots, Protocol: ProtocolVersion,
+		Group: cfg.Group, Follows: follows,
+	}
 }
 
 func (cfg *MeshConfig) check() (host string, port int, advHost string, advPort int, err error) {

@@ -40,6 +40,8 @@ type Server struct {
 	lost     map[string]time.Time
 	wake     chan struct{}
 	loops    sync.WaitGroup // learners
+
+	publication publication
 }
 
 // NewServer returns a Server that answers the protocol; Run makes it act.

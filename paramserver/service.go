@@ -196,36 +196,6 @@ func (s *Server) welcome() *wire.JoinReply {
 	return out
 }
 
-// Subscribe streams every published snapshot after the subscriber's position,
-// newest only: a subscriber that is slow skips versions, and never goes back.
-func (s *Server) Subscribe(req *wire.SubscribeRequest, stream grpc.ServerStreamingServer[wire.Snapshot]) error {
-	after, first := req.After, req.Any
-	for {
-		changed := s.Replica.Changed()
-		j, err := s.mustJob(stream.Context(), req.Job)
-		if err != nil {
-			return err
-		}
-		pos := wire.Position{Generation: j.Generation, Version: j.Version}
-		over := j.Status == fsm.Finished || j.Status == fsm.Stopped || j.Status == fsm.Failed
-		if j.HasState && (first || after.Before(pos)) || over {
-			snap := &wire.Snapshot{Job: j.ID, Position: pos, Epoch: j.Epoch, Stamp: j.Committed, Hash: j.ParamsHash[:], Params: j.Params, Final: over}
-			if err := stream.Send(snap); err != nil {
-				return err
-			}
-			after, first = pos, false
-			if over {
-				return nil
-			}
-		}
-		select {
-		case <-changed:
-		case <-stream.Context().Done():
-			return nil
-		}
-	}
-}
-
 // Watch streams the metric reports of a job after a version. The learner's
 // node has them; others say who that is.
 func (s *Server) Watch(req *wire.WatchRequest, stream grpc.ServerStreamingServer[wire.WatchReply]) error {

@@ -117,6 +117,7 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 	srv := paramserver.NewServer(paramserver.Config{Replica: rep, Mesh: mesh, Node: id.NodeID(), Addr: addr, Clock: clock.Real{}, Logger: logger})
 	rpc := cluster.NewServer(cluster.ServerOptions{ClusterID: id.ClusterID})
 	cluster.RegisterMesh(rpc, srv)
+	cluster.RegisterParameters(rpc, srv)
 	logger.Info("serving", "grpc", addr, "gossip", mesh.Addr(), "raft", rep.Addr(), "cluster", id.ClusterID())
 	if f.single {
 		logger.Info("one voter has no peers: the loss of its disk is the loss of its jobs")

@@ -27,6 +27,11 @@ func golden() map[string]any {
 			Job: "grid", Position: wire.Position{Generation: 1, Version: 170}, Epoch: 3, Stamp: 1_700_000_000_000_000_000,
 			Hash: []byte{0xde, 0xad}, Params: wire.EncodeFloats(nil, []float32{1, -0.5, float32(math.Inf(1))}),
 		},
+		"follow_request": &wire.FollowRequest{ClusterID: "c-1", Job: "grid", After: wire.Position{Version: 7}, Group: "g-1", Kind: wire.PeerWorker, Have: []byte{0xbe}},
+		"follow_reply": &wire.FollowReply{
+			Route: []string{"n-1", "g-2"}, Part: []byte{1, 2, 3, 4},
+			Head: &wire.Head{Job: "grid", Position: wire.Position{Generation: 1, Version: 170}, Epoch: 3, Stamp: 1_700_000_000_000_000_000, Encoding: wire.BF16, Hash: []byte{0xde}, Size: 8},
+		},
 		"uplink_hello": &wire.Uplink{Hello: &wire.Hello{ClusterID: "c-1", Job: "grid", Session: "s-1"}},
 		"uplink_batch": &wire.Uplink{Batch: []byte{1, 2, 3}},
 		"downlink":     &wire.Downlink{Resume: 5, Mark: 4, Credit: 400},

@@ -124,6 +124,16 @@ func (c *Client) Join(ctx context.Context, r *wire.JoinRequest) (*wire.JoinReply
 	return invoke[wire.JoinReply](ctx, c, methodJoin, r)
 }
 
+// Backup streams a snapshot of the whole replicated state.
+func (c *Client) Backup(ctx context.Context, r *wire.BackupRequest) (grpc.ServerStreamingClient[wire.BackupChunk], error) {
+	return listen[wire.BackupRequest, wire.BackupChunk](ctx, c, methodBackup, r)
+}
+
+// Events streams the cluster's events after a log index.
+func (c *Client) Events(ctx context.Context, r *wire.EventsRequest) (grpc.ServerStreamingClient[wire.EventsReply], error) {
+	return listen[wire.EventsRequest, wire.EventsReply](ctx, c, methodEvents, r)
+}
+
 // Assign streams the assignments of a slot. Like every stream it lasts until
 // ctx ends, an error, or io.EOF from Recv.
 func (c *Client) Assign(ctx context.Context, r *wire.AssignRequest) (grpc.ServerStreamingClient[wire.Assignment], error) {

@@ -19,6 +19,8 @@ import (
 
 // node is a mesh service whose answers a test may set.
 type node struct {
+	cluster.MeshServer // the methods that no test calls
+
 	mu     sync.Mutex
 	leader string
 	submit func(*wire.SubmitRequest) (*wire.SubmitReply, error)

@@ -20,6 +20,8 @@ type MeshServer interface {
 	State(context.Context, *wire.StateRequest) (*wire.StateReply, error)
 	Join(context.Context, *wire.JoinRequest) (*wire.JoinReply, error)
 
+	Backup(*wire.BackupRequest, grpc.ServerStreamingServer[wire.BackupChunk]) error
+	Events(*wire.EventsRequest, grpc.ServerStreamingServer[wire.EventsReply]) error
 	Assign(*wire.AssignRequest, grpc.ServerStreamingServer[wire.Assignment]) error
 	Subscribe(*wire.SubscribeRequest, grpc.ServerStreamingServer[wire.Snapshot]) error
 	Watch(*wire.WatchRequest, grpc.ServerStreamingServer[wire.WatchReply]) error
@@ -36,6 +38,8 @@ const (
 	methodOpenSession = "OpenSession"
 	methodState       = "State"
 	methodJoin        = "Join"
+	methodBackup      = "Backup"
+	methodEvents      = "Events"
 	methodAssign      = "Assign"
 	methodSubscribe   = "Subscribe"
 	methodWatch       = "Watch"
@@ -58,6 +62,8 @@ var serviceDesc = grpc.ServiceDesc{
 		unary(methodJoin, MeshServer.Join),
 	},
 	Streams: []grpc.StreamDesc{
+		serverStream(methodBackup, MeshServer.Backup),
+		serverStream(methodEvents, MeshServer.Events),
 		serverStream(methodAssign, MeshServer.Assign),
 		serverStream(methodSubscribe, MeshServer.Subscribe),
 		serverStream(methodWatch, MeshServer.Watch),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/driftmesh/driftmesh/cluster"
@@ -40,6 +41,7 @@ type Server struct {
 	lost     map[string]time.Time
 	wake     chan struct{}
 	loops    sync.WaitGroup // learners
+	backups  atomic.Int32   // being sent
 
 	publication publication
 }

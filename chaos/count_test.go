@@ -23,7 +23,7 @@ func TestEachTrajectoryCountsOnce(t *testing.T) {
 			trained        = map[uint64]int{} // by committed updates
 			pending        []uint64           // trained since the last commit
 			box            = sampler.NewOutbox(0)
-			replay         *paramserver.Replay // nil: no learner
+			replay         *paramserver.Admission // nil: no learner
 			connected      bool
 			wireUp         []wire.Trajectory // in flight to the learner
 			version        uint64
@@ -38,7 +38,7 @@ func TestEachTrajectoryCountsOnce(t *testing.T) {
 				}
 			case 2: // connect
 				if replay == nil {
-					replay = paramserver.NewReplay(capacity, roll, 0, false)
+					replay = paramserver.NewAdmission(capacity, roll, 0, false)
 				}
 				wireUp = nil
 				box.Disconnected()

@@ -131,7 +131,7 @@ func (l *scriptedLog) job() *fsm.Job {
 // scriptedFeed is one worker session with a real roller and a real queue.
 type scriptedFeed struct {
 	roller *sampler.Roller
-	replay *paramserver.Replay
+	replay *paramserver.Admission
 	next   uint64
 	batch  []wire.Trajectory
 	// last is the version after which no batch comes; 0: they always come.
@@ -183,7 +183,7 @@ func newBench(t *testing.T, updates int64, window time.Duration) *bench {
 	spec := smallSpec()
 	spec.Train.Updates = updates
 	b := &bench{log: newScriptedLog(t, spec), feed: &scriptedFeed{
-		roller: newRoller(t, spec), replay: paramserver.NewReplay(64, batchSize, 0, false), next: 1,
+		roller: newRoller(t, spec), replay: paramserver.NewAdmission(64, batchSize, 0, false), next: 1,
 	}}
 	b.feed.replay.Open(session, 0)
 	b.Learner = &paramserver.Learner{

@@ -11,14 +11,14 @@ import (
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 )
 
-// Intake is the live side of Replay: worker streams offer, the learner takes.
+// Intake is the live side of Admission: worker streams offer, the learner takes.
 // It is the Feed of a learner in the mesh. One Intake serves one lease; when
 // the lease ends it is closed and streams end with it.
 type Intake struct {
 	batch int
 
 	mu       sync.Mutex
-	replay   *Replay
+	queue    *Admission
 	refusals refusalLog
 	changed  chan struct{} // closed and renewed at every change
 	closed   bool
@@ -27,8 +27,8 @@ type Intake struct {
 
 // NewIntake wraps a queue; batch is the number of trajectories per update. What
 // is refused goes to the logger, at a pace that the clock bounds.
-func NewIntake(r *Replay, batch int, c clock.Clock, logger *slog.Logger) *Intake {
-	return &Intake{batch: batch, replay: r, refusals: refusalLog{clock: c, logger: logger}, changed: make(chan struct{})}
+func NewIntake(a *Admission, batch int, c clock.Clock, logger *slog.Logger) *Intake {
+	return &Intake{batch: batch, queue: a, refusals: refusalLog{clock: c, logger: logger}, changed: make(chan struct{})}
 }
 
 func (in *Intake) notify() {
@@ -40,10 +40,10 @@ func (in *Intake) notify() {
 func (in *Intake) Next(ctx context.Context, version uint64, _ []float32) ([]wire.Trajectory, error) {
 	for {
 		in.mu.Lock()
-		before := in.replay.Waiting()
-		in.taken = in.replay.Take(in.batch, version, in.taken)
+		before := in.queue.Waiting()
+		in.taken = in.queue.Take(in.batch, version, in.taken)
 		got, changed := in.taken, in.changed
-		if in.replay.Waiting() != before {
+		if in.queue.Waiting() != before {
 			in.notify() // senders have new credit
 		}
 		in.mu.Unlock()
@@ -63,14 +63,14 @@ func (in *Intake) Refuse(t *wire.Trajectory, why error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.refusals.add(t, why)
-	in.replay.Refuse(t)
+	in.queue.Refuse(t)
 }
 
 // Marks implements Feed.
 func (in *Intake) Marks() []fsm.Mark {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.replay.Marks()
+	return in.queue.Marks()
 }
 
 // Open begins or continues a session's stream.
@@ -80,7 +80,7 @@ func (in *Intake) Open(session string, mark uint64) (next uint64, err error) {
 	if in.closed {
 		return 0, ErrFenced
 	}
-	next = in.replay.Open(session, mark)
+	next = in.queue.Open(session, mark)
 	in.notify() // shares have changed
 	return next, nil
 }
@@ -92,10 +92,10 @@ func (in *Intake) Offer(session string, batch []wire.Trajectory) error {
 	if in.closed {
 		return ErrFenced
 	}
-	if n := len(batch); n > 0 && batch[n-1].Seq > in.replay.Granted(session) {
-		return fmt.Errorf("session %s: trajectory %d, credit up to %d: %w", session, batch[n-1].Seq, in.replay.Granted(session), ErrCredit)
+	if n := len(batch); n > 0 && batch[n-1].Seq > in.queue.Granted(session) {
+		return fmt.Errorf("session %s: trajectory %d, credit up to %d: %w", session, batch[n-1].Seq, in.queue.Granted(session), ErrCredit)
 	}
-	err := in.replay.Offer(session, batch)
+	err := in.queue.Offer(session, batch)
 	in.notify()
 	return err
 }
@@ -105,14 +105,14 @@ func (in *Intake) Offer(session string, batch []wire.Trajectory) error {
 func (in *Intake) Credit(session string) (credit uint64, changed <-chan struct{}, open bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.replay.Credit(session), in.changed, !in.closed
+	return in.queue.Credit(session), in.changed, !in.closed
 }
 
 // Leave ends one stream of a session, which gives up its share of the queue.
 func (in *Intake) Leave(session string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.replay.Close(session)
+	in.queue.Close(session)
 	in.notify()
 }
 

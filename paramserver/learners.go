@@ -90,8 +90,8 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 		}
 		logger.Info("learner resumes", "version", j.Version)
 	}
-	replay := NewReplay(spec.Mesh.ReplayMax, spec.Mesh.Rollout, spec.Mesh.MaxLag, spec.Mesh.OnStale == "drop")
-	intake := NewIntake(replay, spec.Train.Batch, s.Clock, logger)
+	queue := NewAdmission(spec.Mesh.ReplayMax, spec.Mesh.Rollout, spec.Mesh.MaxLag, spec.Mesh.OnStale == "drop")
+	intake := NewIntake(queue, spec.Train.Batch, s.Clock, logger)
 	s.mu.Lock()
 	r.intake = intake
 	h := s.hub(j.ID)

@@ -19,7 +19,7 @@ var ErrGap = errors.New("gap in the trajectory stream")
 // closed. Credit is what keeps the queue bounded.
 var ErrCredit = errors.New("trajectories beyond the credit")
 
-// Replay is the learner's half of "trajectories count once": admission and a
+// Admission is the learner's half of "trajectories count once": admission and a
 // FIFO of trajectories that wait to be trained on, as a pure machine. Each
 // trajectory of a session gets exactly one disposition, in order: admitted
 // (trained on), stale, or refused. Marks collects them for the next Commit, so
@@ -27,7 +27,7 @@ var ErrCredit = errors.New("trajectories beyond the credit")
 //
 // Invariants, per session: settled < next; settled+1..next-1 are in the queue;
 // credit never goes back.
-type Replay struct {
+type Admission struct {
 	capacity int // trajectories waiting, over all sessions, but for each one's last rollout
 	rollout  int // trajectories that a worker sends at once
 	maxLag   int64
@@ -49,21 +49,21 @@ type stream struct {
 	streams int // connections that carry it now
 }
 
-// NewReplay makes an empty queue for capacity trajectories, at least as many as
+// NewAdmission makes an empty queue for capacity trajectories, at least as many as
 // are taken at once, from workers that send rollout at once.
-func NewReplay(capacity, rollout int, maxLag int64, dropStale bool) *Replay {
-	return &Replay{capacity: capacity, rollout: rollout, maxLag: maxLag, drop: dropStale && maxLag > 0, sessions: map[string]*stream{}}
+func NewAdmission(capacity, rollout int, maxLag int64, dropStale bool) *Admission {
+	return &Admission{capacity: capacity, rollout: rollout, maxLag: maxLag, drop: dropStale && maxLag > 0, sessions: map[string]*stream{}}
 }
 
 // Open begins, or continues, the stream of a session whose committed mark is
 // mark; it returns the next sequence number wanted.
-func (r *Replay) Open(session string, mark uint64) uint64 {
-	s := r.sessions[session]
+func (a *Admission) Open(session string, mark uint64) uint64 {
+	s := a.sessions[session]
 	if s == nil {
 		s = &stream{next: mark + 1, settled: mark, pending: fsm.Mark{Session: session}}
-		r.sessions[session] = s
-		r.order = append(r.order, session)
-		slices.Sort(r.order)
+		a.sessions[session] = s
+		a.order = append(a.order, session)
+		slices.Sort(a.order)
 	}
 	s.streams++
 	return s.next
@@ -71,8 +71,8 @@ func (r *Replay) Open(session string, mark uint64) uint64 {
 
 // Offer takes consecutive trajectories of one session. What the learner has is
 // dropped as a duplicate. At a gap it ends with ErrGap; what came before is taken.
-func (r *Replay) Offer(session string, batch []wire.Trajectory) error {
-	s := r.sessions[session]
+func (a *Admission) Offer(session string, batch []wire.Trajectory) error {
+	s := a.sessions[session]
 	if s == nil {
 		return fmt.Errorf("session %s: %w", session, cluster.ErrSession)
 	}
@@ -80,7 +80,7 @@ func (r *Replay) Offer(session string, batch []wire.Trajectory) error {
 		t := &batch[i]
 		switch {
 		case t.Seq < s.next:
-			r.Duplicates++
+			a.Duplicates++
 			continue
 		case t.Seq > s.next:
 			return fmt.Errorf("session %s: trajectory %d after %d: %w", session, t.Seq, s.next-1, ErrGap)
@@ -90,7 +90,7 @@ func (r *Replay) Offer(session string, batch []wire.Trajectory) error {
 		if math.IsNaN(t.LogReward) || math.IsInf(t.LogReward, 0) || math.IsInf(t.LogBehaviour, 0) {
 			t.Actions = nil // refused when its turn comes
 		}
-		r.queue = append(r.queue, *t)
+		a.queue = append(a.queue, *t)
 	}
 	return nil
 }
@@ -98,36 +98,36 @@ func (r *Replay) Offer(session string, batch []wire.Trajectory) error {
 // Take removes and returns the n oldest trajectories that may be trained on at
 // version, or none while there are fewer. Stale and refused ones before them
 // get their dispositions on the way.
-func (r *Replay) Take(n int, version uint64, dst []wire.Trajectory) []wire.Trajectory {
+func (a *Admission) Take(n int, version uint64, dst []wire.Trajectory) []wire.Trajectory {
 	fresh := 0
-	for i := r.head; i < len(r.queue) && fresh < n; i++ {
-		if r.usable(&r.queue[i], version) {
+	for i := a.head; i < len(a.queue) && fresh < n; i++ {
+		if a.usable(&a.queue[i], version) {
 			fresh++
 		}
 	}
 	if fresh < n {
-		if fresh < r.Waiting() {
-			r.sweep(version)
+		if fresh < a.Waiting() {
+			a.sweep(version)
 		}
 		return dst[:0]
 	}
 	dst = dst[:0]
 	for len(dst) < n {
-		t := &r.queue[r.head]
-		if r.usable(t, version) {
-			s := r.sessions[t.Session]
+		t := &a.queue[a.head]
+		if a.usable(t, version) {
+			s := a.sessions[t.Session]
 			s.settled = t.Seq
 			s.pending.Seq = t.Seq
 			s.pending.Admitted++
 			dst = append(dst, *t)
 			*t = wire.Trajectory{}
-			r.head++
+			a.head++
 			continue
 		}
-		r.settle(t, version)
-		r.head++
+		a.settle(t, version)
+		a.head++
 	}
-	r.compact()
+	a.compact()
 	return dst
 }
 
@@ -135,28 +135,28 @@ func (r *Replay) Take(n int, version uint64, dst []wire.Trajectory) []wire.Traje
 // can, wherever it stands in the queue. It frees its senders' credit: while a
 // session's share is stale, others alone need not have the credit for a batch,
 // and without a batch no version, and nothing fresh, would ever come.
-func (r *Replay) sweep(version uint64) {
-	waiting := r.queue[r.head:]
+func (a *Admission) sweep(version uint64) {
+	waiting := a.queue[a.head:]
 	kept := waiting[:0]
 	held := map[string]bool{} // sessions with something usable before
 	for i := range waiting {
 		t := &waiting[i]
-		if !held[t.Session] && !r.usable(t, version) {
-			r.settle(t, version)
+		if !held[t.Session] && !a.usable(t, version) {
+			a.settle(t, version)
 			continue
 		}
 		held[t.Session] = true
 		kept = append(kept, *t)
 	}
 	clear(waiting[len(kept):])
-	r.queue = r.queue[:r.head+len(kept)]
-	r.compact()
+	a.queue = a.queue[:a.head+len(kept)]
+	a.compact()
 }
 
 // Refuse changes the disposition of a trajectory that Take just returned:
 // replaying its actions failed.
-func (r *Replay) Refuse(t *wire.Trajectory) {
-	s := r.sessions[t.Session]
+func (a *Admission) Refuse(t *wire.Trajectory) {
+	s := a.sessions[t.Session]
 	s.pending.Admitted--
 	s.pending.Refused++
 }
@@ -164,21 +164,21 @@ func (r *Replay) Refuse(t *wire.Trajectory) {
 // usable says whether a trajectory may be trained on by a learner at version.
 // What it was sampled with was committed before, by this learner or one before
 // it, so a later version than the learner's own is nonsense.
-func (r *Replay) usable(t *wire.Trajectory, version uint64) bool {
-	return t.Actions != nil && t.Version <= version && !r.stale(t, version)
+func (a *Admission) usable(t *wire.Trajectory, version uint64) bool {
+	return t.Actions != nil && t.Version <= version && !a.stale(t, version)
 }
 
-func (r *Replay) stale(t *wire.Trajectory, version uint64) bool {
-	return r.drop && t.Version <= version && int64(version-t.Version) > r.maxLag
+func (a *Admission) stale(t *wire.Trajectory, version uint64) bool {
+	return a.drop && t.Version <= version && int64(version-t.Version) > a.maxLag
 }
 
 // settle gives the oldest trajectory of its session its disposition without
 // training on it; the caller takes it out of the queue.
-func (r *Replay) settle(t *wire.Trajectory, version uint64) {
-	s := r.sessions[t.Session]
+func (a *Admission) settle(t *wire.Trajectory, version uint64) {
+	s := a.sessions[t.Session]
 	s.settled = t.Seq
 	s.pending.Seq = t.Seq
-	if t.Actions != nil && r.stale(t, version) {
+	if t.Actions != nil && a.stale(t, version) {
 		s.pending.Stale++
 	} else {
 		s.pending.Refused++
@@ -186,22 +186,22 @@ func (r *Replay) settle(t *wire.Trajectory, version uint64) {
 	*t = wire.Trajectory{}
 }
 
-func (r *Replay) compact() {
-	if r.head == len(r.queue) {
-		r.queue, r.head = r.queue[:0], 0
-	} else if r.head > 1024 && r.head > len(r.queue)/2 {
-		n := copy(r.queue, r.queue[r.head:])
-		clear(r.queue[n:])
-		r.queue, r.head = r.queue[:n], 0
+func (a *Admission) compact() {
+	if a.head == len(a.queue) {
+		a.queue, a.head = a.queue[:0], 0
+	} else if a.head > 1024 && a.head > len(a.queue)/2 {
+		n := copy(a.queue, a.queue[a.head:])
+		clear(a.queue[n:])
+		a.queue, a.head = a.queue[:n], 0
 	}
 }
 
 // Marks returns the progress of every session since the last call, ordered by
 // session, for the next Commit.
-func (r *Replay) Marks() []fsm.Mark {
+func (a *Admission) Marks() []fsm.Mark {
 	var out []fsm.Mark
-	for _, id := range r.order {
-		s := r.sessions[id]
+	for _, id := range a.order {
+		s := a.sessions[id]
 		if s.pending.Seq == 0 {
 			continue
 		}
@@ -215,39 +215,39 @@ func (r *Replay) Marks() []fsm.Mark {
 // fair share of the queue beyond what the learner has settled. Workers send
 // whole rollouts, so there is room for the one that reaches the share: together
 // the sessions can always fill the queue's capacity, and no batch starves.
-func (r *Replay) Credit(session string) uint64 {
-	s := r.sessions[session]
+func (a *Admission) Credit(session string) uint64 {
+	s := a.sessions[session]
 	if s == nil {
 		return 0
 	}
-	n := r.active()
-	share := (r.capacity + n - 1) / n
-	s.credit = max(s.credit, s.settled+uint64(share+r.rollout-1))
+	n := a.active()
+	share := (a.capacity + n - 1) / n
+	s.credit = max(s.credit, s.settled+uint64(share+a.rollout-1))
 	return s.credit
 }
 
 // Granted is the credit that the session was last told of.
-func (r *Replay) Granted(session string) uint64 {
-	if s := r.sessions[session]; s != nil {
+func (a *Admission) Granted(session string) uint64 {
+	if s := a.sessions[session]; s != nil {
 		return s.credit
 	}
 	return 0
 }
 
 // Waiting is the number of trajectories in the queue.
-func (r *Replay) Waiting() int { return len(r.queue) - r.head }
+func (a *Admission) Waiting() int { return len(a.queue) - a.head }
 
 // Close ends one stream of a session, and with the last one the session's
 // claim to a share of the queue; what it delivered is settled in its turn.
-func (r *Replay) Close(session string) {
-	if s := r.sessions[session]; s != nil {
+func (a *Admission) Close(session string) {
+	if s := a.sessions[session]; s != nil {
 		s.streams--
 	}
 }
 
-func (r *Replay) active() int {
+func (a *Admission) active() int {
 	n := 0
-	for _, s := range r.sessions {
+	for _, s := range a.sessions {
 		if s.streams > 0 {
 			n++
 		}

@@ -25,7 +25,7 @@ func run(first uint64, n int, version uint64) []wire.Trajectory {
 	return out
 }
 
-func offer(t testing.TB, r *paramserver.Replay, session string, batch []wire.Trajectory, version uint64) {
+func offer(t testing.TB, r *paramserver.Admission, session string, batch []wire.Trajectory, version uint64) {
 	t.Helper()
 	if err := r.Offer(session, batch); err != nil {
 		t.Fatal(err)
@@ -39,8 +39,8 @@ func seqs(batch []wire.Trajectory) (out []uint64) {
 	return out
 }
 
-func TestReplayIsFirstInFirstOut(t *testing.T) {
-	r := paramserver.NewReplay(64, 4, 0, false)
+func TestAdmissionIsFirstInFirstOut(t *testing.T) {
+	r := paramserver.NewAdmission(64, 4, 0, false)
 	if next := r.Open("a", 0); next != 1 {
 		t.Errorf("a new session begins at %d", next)
 	}
@@ -69,9 +69,9 @@ func TestReplayIsFirstInFirstOut(t *testing.T) {
 	}
 }
 
-// TestReplayDispositions: everything gets one, in order, and the mark counts it.
-func TestReplayDispositions(t *testing.T) {
-	r := paramserver.NewReplay(64, 4, 5, true)
+// TestAdmissionDispositions: everything gets one, in order, and the mark counts it.
+func TestAdmissionDispositions(t *testing.T) {
+	r := paramserver.NewAdmission(64, 4, 5, true)
 	r.Open("a", 0)
 	batch := run(1, 10, 10)
 	batch[0].Version = 4                 // 6 behind at version 10
@@ -109,7 +109,7 @@ func TestStaleIsDroppedOnlyOnRequest(t *testing.T) {
 		drop   bool
 		want   int
 	}{{5, true, 0}, {5, false, 4}, {0, true, 4}, {20, true, 4}} {
-		r := paramserver.NewReplay(64, 4, c.maxLag, c.drop)
+		r := paramserver.NewAdmission(64, 4, c.maxLag, c.drop)
 		r.Open("a", 0)
 		offer(t, r, "a", run(1, 4, 0), 0)
 		if got := r.Take(4, 10, nil); len(got) != c.want {
@@ -118,8 +118,8 @@ func TestStaleIsDroppedOnlyOnRequest(t *testing.T) {
 	}
 }
 
-func TestReplayRefusesGapsAndStrangers(t *testing.T) {
-	r := paramserver.NewReplay(64, 4, 0, false)
+func TestAdmissionRefusesGapsAndStrangers(t *testing.T) {
+	r := paramserver.NewAdmission(64, 4, 0, false)
 	if err := r.Offer("nobody", run(1, 1, 0)); !errors.Is(err, cluster.ErrSession) {
 		t.Errorf("a stranger: %v", err)
 	}
@@ -140,9 +140,9 @@ func TestReplayRefusesGapsAndStrangers(t *testing.T) {
 	}
 }
 
-// TestReplaySharesItsCapacity among the sessions that have a stream.
-func TestReplaySharesItsCapacity(t *testing.T) {
-	r := paramserver.NewReplay(64, 4, 0, false)
+// TestAdmissionSharesItsCapacity among the sessions that have a stream.
+func TestAdmissionSharesItsCapacity(t *testing.T) {
+	r := paramserver.NewAdmission(64, 4, 0, false)
 	share := func(session string, settled uint64) uint64 { return (r.Credit(session) - settled) / 4 * 4 }
 	r.Open("a", 0)
 	if got := share("a", 0); got != 64 {
@@ -179,15 +179,15 @@ func TestReplaySharesItsCapacity(t *testing.T) {
 	}
 }
 
-// TestReplayNeverStarves: senders that send whole rollouts, as far as their
+// TestAdmissionNeverStarves: senders that send whole rollouts, as far as their
 // credit goes, always make the next batch complete, whatever the sizes.
-func TestReplayNeverStarves(t *testing.T) {
+func TestAdmissionNeverStarves(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		batch := rapid.IntRange(1, 100).Draw(t, "batch")
 		capacity := batch + rapid.IntRange(0, 100).Draw(t, "spare")
 		rollout := rapid.IntRange(1, 50).Draw(t, "rollout")
 		sessions := rapid.IntRange(1, 12).Draw(t, "sessions")
-		r := paramserver.NewReplay(capacity, rollout, 0, false)
+		r := paramserver.NewAdmission(capacity, rollout, 0, false)
 		next := make([]uint64, sessions)
 		for i := range next {
 			next[i] = r.Open(fmt.Sprint(i), 0)
@@ -215,7 +215,7 @@ func TestReplayNeverStarves(t *testing.T) {
 // TestAStaleShareIsFreed although what waits before it is fresh: its sender's
 // credit is what the next batch lacks.
 func TestAStaleShareIsFreed(t *testing.T) {
-	r := paramserver.NewReplay(16, 1, 1, true)
+	r := paramserver.NewAdmission(16, 1, 1, true)
 	for _, s := range []string{"a", "b"} {
 		r.Open(s, 0)
 	}
@@ -245,7 +245,7 @@ func TestAStaleShareIsFreed(t *testing.T) {
 // TestLaterVersionsAreJudgedWhenTheirTurnComes: a version that the learner has
 // proposed may come back, sampled from, before the learner takes its next batch.
 func TestLaterVersionsAreJudgedWhenTheirTurnComes(t *testing.T) {
-	r := paramserver.NewReplay(8, 4, 0, false)
+	r := paramserver.NewAdmission(8, 4, 0, false)
 	r.Open("a", 0)
 	offer(t, r, "a", run(1, 4, 5), 3)
 	if got := r.Take(4, 5, nil); len(got) != 4 {
@@ -260,7 +260,7 @@ func TestLaterVersionsAreJudgedWhenTheirTurnComes(t *testing.T) {
 	}
 }
 
-// account follows one session of TestReplayInvariants.
+// account follows one session of TestAdmissionInvariants.
 type account struct {
 	next, marked, credit uint64
 	streams              int
@@ -268,13 +268,13 @@ type account struct {
 	sent                 map[uint64]wire.Trajectory
 }
 
-// TestReplayInvariants drives several sessions through every event and checks
+// TestAdmissionInvariants drives several sessions through every event and checks
 // what the type promises against a list of fates.
-func TestReplayInvariants(t *testing.T) {
+func TestAdmissionInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		maxLag := int64(rapid.IntRange(0, 4).Draw(t, "max_lag"))
 		drop := rapid.Bool().Draw(t, "drop")
-		r := paramserver.NewReplay(rapid.IntRange(1, 40).Draw(t, "capacity"), rapid.IntRange(1, 8).Draw(t, "rollout"), maxLag, drop)
+		r := paramserver.NewAdmission(rapid.IntRange(1, 40).Draw(t, "capacity"), rapid.IntRange(1, 8).Draw(t, "rollout"), maxLag, drop)
 		version := uint64(3)
 		accounts := map[string]*account{}
 		id := func() string { return rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "session") }

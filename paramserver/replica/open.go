@@ -106,7 +106,7 @@ func (r *Replica) open() (err error) {
 		return err
 	}
 
-	layer, err := listenTCP(r.cfg.Listen)
+	layer, err := listenTCP(r.cfg.Listen, r.cfg.ID, r.belong, r.cfg.Dial, r.log)
 	if err != nil {
 		return err
 	}
@@ -118,6 +118,17 @@ func (r *Replica) open() (err error) {
 		return err
 	}
 	return r.start(raftConfig(r.cfg.ID, r.cfg.Single, logger), cache, stable, snaps, r.trans)
+}
+
+// belong is what this node says of itself on the raft port, and asks of others.
+func (r *Replica) belong() membership {
+	m := membership{cluster: r.cfg.ClusterID, generation: r.cfg.Generation}
+	r.Read(func(s *fsm.State) {
+		m.generation = max(m.generation, generation(s))
+		m.empty = s.ClusterID() == ""
+		m.legacy = featureLevel(s) < handshakeLevel
+	})
+	return m
 }
 
 // resolve answers for this node itself and asks Config.Resolve for the others.

@@ -1,10 +1,7 @@
 package replica
 
 import (
-	"errors"
 	"fmt"
-	"maps"
-	"net"
 	"sync"
 	"time"
 
@@ -16,87 +13,21 @@ import (
 // 1 MB it asks for 5 MB/s. Snapshots get more, by their size.
 const rpcTimeout = 3 * time.Second
 
-// tcpLayer is a raft.StreamLayer over plain TCP. It knows the connections that
-// it accepted: raft's transport leaves those to the peer to close.
-type tcpLayer struct {
-	net.Listener
-	mu     sync.Mutex
-	conns  map[*acceptedConn]struct{}
-	closed bool
-	wg     sync.WaitGroup // one per accepted connection, until its handler closes it
+// resolver answers raft's address look-ups from the caller's membership, and
+// tells the layer who it will meet there.
+type resolver struct {
+	resolve func(id string) (string, bool)
+	layer   *tcpLayer
 }
-
-func listenTCP(addr string) (*tcpLayer, error) {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	return &tcpLayer{Listener: l, conns: map[*acceptedConn]struct{}{}}, nil
-}
-
-// Dial implements raft.StreamLayer.
-func (t *tcpLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	return net.DialTimeout("tcp", string(addr), timeout)
-}
-
-// Accept implements net.Listener.
-func (t *tcpLayer) Accept() (net.Conn, error) {
-	c, err := t.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
-		return nil, errors.Join(net.ErrClosed, c.Close())
-	}
-	a := &acceptedConn{Conn: c, layer: t}
-	t.conns[a] = struct{}{}
-	t.wg.Add(1)
-	return a, nil
-}
-
-// Close stops listening and cuts the accepted connections, which ends their handlers.
-func (t *tcpLayer) Close() error {
-	t.mu.Lock()
-	t.closed = true
-	conns := maps.Clone(t.conns)
-	t.mu.Unlock()
-	err := t.Listener.Close()
-	for c := range conns {
-		c.Conn.Close()
-	}
-	return err
-}
-
-// acceptedConn tells its layer when the handler has closed it.
-type acceptedConn struct {
-	net.Conn
-	layer *tcpLayer
-	once  sync.Once
-}
-
-// Close implements net.Conn.
-func (c *acceptedConn) Close() error {
-	err := c.Conn.Close()
-	c.once.Do(func() {
-		c.layer.mu.Lock()
-		delete(c.layer.conns, c)
-		c.layer.mu.Unlock()
-		c.layer.wg.Done()
-	})
-	return err
-}
-
-// resolver answers raft's address look-ups from the caller's membership.
-type resolver func(id string) (string, bool)
 
 // ServerAddr implements raft.ServerAddressProvider.
 func (r resolver) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
-	if addr, ok := r(string(id)); ok {
-		return raft.ServerAddress(addr), nil
+	addr, ok := r.resolve(string(id))
+	if !ok {
+		return "", fmt.Errorf("no address known for server %s", id)
 	}
-	return "", fmt.Errorf("no address known for server %s", id)
+	r.layer.expect(addr, string(id))
+	return raft.ServerAddress(addr), nil
 }
 
 // transport is raft's network transport that also remembers how far each
@@ -113,7 +44,7 @@ type transport struct {
 func newTransport(layer *tcpLayer, resolve func(string) (string, bool), logger hclog.Logger) *transport {
 	cfg := &raft.NetworkTransportConfig{Stream: layer, MaxPool: 3, Timeout: rpcTimeout, Logger: logger}
 	if resolve != nil {
-		cfg.ServerAddressProvider = resolver(resolve)
+		cfg.ServerAddressProvider = resolver{resolve, layer}
 	}
 	return &transport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(cfg),

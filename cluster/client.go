@@ -161,8 +161,13 @@ func (c *Client) Deliver(ctx context.Context) (grpc.BidiStreamingClient[wire.Upl
 }
 
 func invoke[Res any](ctx context.Context, c *Client, method string, req any) (*Res, error) {
+	return invokeAs[Res](ctx, c, fullMethod(method), req)
+}
+
+// invokeAs is invoke by a full method name.
+func invokeAs[Res any](ctx context.Context, c *Client, method string, req any) (*Res, error) {
 	reply := new(Res)
-	if err := c.conn.Invoke(ctx, fullMethod(method), req, reply); err != nil {
+	if err := c.conn.Invoke(ctx, method, req, reply); err != nil {
 		return nil, err
 	}
 	return reply, nil

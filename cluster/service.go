@@ -79,6 +79,11 @@ var serviceDesc = grpc.ServiceDesc{
 }
 
 func unary[Req, Res any](name string, call func(MeshServer, context.Context, *Req) (*Res, error)) grpc.MethodDesc {
+	return unaryOf(fullMethod, name, call)
+}
+
+// unaryOf describes a method of any service.
+func unaryOf[Service, Req, Res any](full func(string) string, name string, call func(Service, context.Context, *Req) (*Res, error)) grpc.MethodDesc {
 	return grpc.MethodDesc{
 		MethodName: name,
 		Handler: func(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
@@ -87,12 +92,12 @@ func unary[Req, Res any](name string, call func(MeshServer, context.Context, *Re
 				return nil, err // gRPC has answered already; FromStatus knows its texts
 			}
 			handle := func(ctx context.Context, req any) (any, error) {
-				return call(srv.(MeshServer), ctx, req.(*Req))
+				return call(srv.(Service), ctx, req.(*Req))
 			}
 			if intercept == nil {
 				return handle(ctx, req)
 			}
-			return intercept(ctx, req, &grpc.UnaryServerInfo{Server: srv, FullMethod: fullMethod(name)}, handle)
+			return intercept(ctx, req, &grpc.UnaryServerInfo{Server: srv, FullMethod: full(name)}, handle)
 		},
 	}
 }

@@ -196,6 +196,9 @@ type JoinRequest struct {
 	NodeID    string `msgpack:"i"`
 	RaftAddr  string `msgpack:"r"` // "" for workers
 	GRPCAddr  string `msgpack:"g"` // "" for workers
+	// Role of a node with a raft address: "" or "server" may become a voter, a
+	// "learner" receives the log and never has a vote.
+	Role string `msgpack:"o,omitempty"`
 }
 
 // JoinReply says which cluster that is and where its members gossip.

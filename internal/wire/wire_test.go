@@ -40,6 +40,13 @@ func golden() map[string]any {
 			Servers: []wire.MemberInfo{{ID: "n-1", Role: "server", Addr: "127.0.0.1:7000", Alive: true}},
 			Jobs:    []wire.JobInfo{{ID: "grid", Status: "running", Version: 170, Updates: 3000}},
 		},
+		"join_request": &wire.JoinRequest{ClusterID: "c-1", NodeID: "n-1", RaftAddr: "127.0.0.1:7001", GRPCAddr: "127.0.0.1:7000"},
+		"join_learner": &wire.JoinRequest{ClusterID: "c-1", NodeID: "n-1", RaftAddr: "127.0.0.1:7001", Role: "learner"},
+		"chain_reply":  &wire.ChainReply{Node: "n-1", Generation: 1, Checkpoints: []wire.ChainPoint{{Index: 64, Chain: []byte{0xab}}}},
+		"members_reply": &wire.MembersReply{
+			Leader: "n-1", LastIndex: 99, Level: 2, Quorum: wire.MembersQuorum{Voters: 3, Alive: 2, Needed: 2},
+			Members: []wire.LogMember{{ID: "n-1", Role: "server", Standing: wire.StandingVoter, State: "alive", GRPCAddr: "127.0.0.1:7000", RaftAddr: "127.0.0.1:7001", LastIndex: 99, Level: 2}},
+		},
 		"join_reply": &wire.JoinReply{ClusterID: "c-1", Gossip: []string{"127.0.0.1:7946"}},
 	}
 }

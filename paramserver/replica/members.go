@@ -11,7 +11,7 @@ import (
 )
 
 // ErrSingle refuses a second voter on a replica with single-voter timeouts.
-var ErrSingle = errors.New("this server was opened for a single-voter cluster")
+var ErrSingle = errors.New("this server was founded to stay the only one (--single); start it without --single before others join")
 
 // catchUpRound is how fast a new server must fetch what was appended while it
 // fetched the rest, before it becomes a voter (Ongaro's thesis, section 4.2.1).
@@ -50,6 +50,18 @@ func (r *Replica) IsLeader() bool { return r.raft.State() == raft.Leader }
 // LeaderCh tells of every gain and loss of leadership; unread tidings are
 // replaced by newer ones. There is one channel for all callers.
 func (r *Replica) LeaderCh() <-chan bool { return r.raft.LeaderCh() }
+
+// LastIndex is the index of the last entry in this node's log.
+func (r *Replica) LastIndex() uint64 { return r.raft.LastIndex() }
+
+// Follower says how far a member's log reaches and when it last answered this
+// node as its leader; zeros for one that never did.
+func (r *Replica) Follower(id string) (lastIndex uint64, contact time.Time) {
+	if r.trans == nil {
+		return 0, time.Time{}
+	}
+	return r.trans.follower(raft.ServerID(id))
+}
 
 // Term is the current raft term.
 func (r *Replica) Term() uint64 { return r.raft.CurrentTerm() }
@@ -148,6 +160,9 @@ func (r *Replica) awaitCatchUp(ctx context.Context, id raft.ServerID) error {
 func (r *Replica) RemoveServer(ctx context.Context, id string) error {
 	if err := r.change(ctx, r.raft.RemoveServer(raft.ServerID(id), 0, enqueueTimeout)); err != nil {
 		return fmt.Errorf("remove %s: %w", id, err)
+	}
+	if r.trans != nil {
+		r.trans.forget(raft.ServerID(id))
 	}
 	return nil
 }

@@ -25,6 +25,10 @@ var (
 	ErrUnknown = errors.New("outcome unknown")
 	// ErrClosed is definite: the replica is shut down or failed.
 	ErrClosed = errors.New("replica is closed")
+	// ErrDiverged says that this node's state is not what the majority of voters
+	// holds at the same log index. It comes with ErrDamaged, as what it means for
+	// the data directory is the same.
+	ErrDiverged = errors.New("the state differs from the majority's")
 	// ErrNotEmpty refuses to bootstrap in a directory with a history.
 	ErrNotEmpty = errors.New("data directory is already in use")
 )
@@ -71,6 +75,10 @@ func newReplica(cfg Config) *Replica {
 	r.machine = newMachine(cfg.SnapshotBytes, r.fail)
 	return r
 }
+
+// Fail stops the replica for a reason found outside of it, such as ErrDiverged.
+// Err then returns it.
+func (r *Replica) Fail(err error) { r.fail(err) }
 
 // fail stops the node: what it would serve or store from now on could be
 // wrong. It is called from inside raft and must not wait for it.

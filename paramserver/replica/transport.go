@@ -38,7 +38,8 @@ type transport struct {
 
 	mu      sync.Mutex
 	reached map[raft.ServerID]uint64
-	moved   chan struct{} // closed and replaced whenever reached changes
+	contact map[raft.ServerID]time.Time // of the last successful answer
+	moved   chan struct{}               // closed and replaced whenever reached changes
 }
 
 func newTransport(layer *tcpLayer, resolve func(string) (string, bool), logger hclog.Logger) *transport {
@@ -50,6 +51,7 @@ func newTransport(layer *tcpLayer, resolve func(string) (string, bool), logger h
 		NetworkTransport: raft.NewNetworkTransportWithConfig(cfg),
 		layer:            layer,
 		reached:          map[raft.ServerID]uint64{},
+		contact:          map[raft.ServerID]time.Time{},
 		moved:            make(chan struct{}),
 	}
 }
@@ -65,6 +67,7 @@ func (t *transport) AppendEntries(id raft.ServerID, addr raft.ServerAddress, req
 	if err == nil && resp.Success {
 		t.mu.Lock()
 		defer t.mu.Unlock()
+		t.contact[id] = time.Now()
 		if t.reached[id] != resp.LastLog {
 			t.reached[id] = resp.LastLog
 			close(t.moved)
@@ -82,10 +85,17 @@ func (t *transport) progress(id raft.ServerID) (uint64, <-chan struct{}) {
 	return t.reached[id], t.moved
 }
 
+func (t *transport) follower(id raft.ServerID) (uint64, time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.reached[id], t.contact[id]
+}
+
 func (t *transport) forget(id raft.ServerID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.reached, id)
+	delete(t.contact, id)
 }
 
 // shut closes every connection and waits for the handlers of the accepted ones.

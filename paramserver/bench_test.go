@@ -68,7 +68,7 @@ func (l *scriptedLog) apply(cmd any) fsm.Result {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.index++
-	res, err := l.state.Apply(l.index, data)
+	res, err := l.state.Apply(l.index, 1, data)
 	if err != nil {
 		l.t.Error(err)
 	}

@@ -10,22 +10,27 @@ import (
 )
 
 // Bytes 0, 1 and 2 of an encoded command are the format version, the feature
-// level that introduced the command, and its kind; the msgpack body follows.
+// level that the command needs, and its kind; the msgpack body follows.
 const (
-	// FormatVersion is the layout of commands and snapshots that this build writes.
+	// FormatVersion is the layout of commands that this build writes.
 	FormatVersion = 1
-	// FeatureLevel is the newest semantics that this build understands. Adding
-	// a command, or a field to one, needs a new level.
-	FeatureLevel = 1
 
 	commandHeader = 3
 )
 
 // Caps of one command, checked before allocation.
 const (
-	// MaxCommand bounds an encoded command in bytes; the log itself refuses
-	// entries above 64 MiB.
-	MaxCommand = 48 << 20
+	// MaxEntry bounds one log entry in bytes, since level 2: a larger command
+	// goes in Chunks, see Split. Large entries keep heartbeats waiting.
+	MaxEntry = 4 << 20
+	// MaxWhole bounds a command in one log entry, as level 1 writes them; the
+	// log itself refuses entries above 64 MiB.
+	MaxWhole = 48 << 20
+	// MaxState bounds Params and Private of a job together, bytes.
+	MaxState = 256 << 20
+	// MaxCommand bounds an encoded command in bytes, however it travels: a
+	// Commit of MaxState with its marks, best objects and segments.
+	MaxCommand = MaxState + 32<<20
 	// maxList bounds the marks or objects of one command, and the elements of
 	// every list inside a snapshot section.
 	maxList = 1 << 16
@@ -43,38 +48,56 @@ var (
 
 // kinds numbers the commands; a number is never used again.
 var kinds = [...]reflect.Type{
-	1: reflect.TypeFor[Init](),
-	2: reflect.TypeFor[CreateJob](),
-	3: reflect.TypeFor[Grant](),
-	4: reflect.TypeFor[Commit](),
-	5: reflect.TypeFor[OpenSession](),
-	6: reflect.TypeFor[ExpireSession](),
-	7: reflect.TypeFor[SetStatus](),
+	1:  reflect.TypeFor[Init](),
+	2:  reflect.TypeFor[CreateJob](),
+	3:  reflect.TypeFor[Grant](),
+	4:  reflect.TypeFor[Commit](),
+	5:  reflect.TypeFor[OpenSession](),
+	6:  reflect.TypeFor[ExpireSession](),
+	7:  reflect.TypeFor[SetStatus](),
+	8:  reflect.TypeFor[Chunk](),
+	9:  reflect.TypeFor[SetShare](),
+	10: reflect.TypeFor[Compact](),
+	11: reflect.TypeFor[Note](),
+	12: reflect.TypeFor[Activate](),
 }
 
-// Encode writes a command, given by value or by pointer. Equal commands have
-// equal bytes. It fails with ErrUnknownCommand for another type and with
-// ErrTooLarge above MaxCommand bytes.
-func Encode(cmd any) ([]byte, error) {
+// kindOf returns the number of a command and the command by value; 0 if it is none.
+func kindOf(cmd any) (int, any) {
 	v := reflect.ValueOf(cmd)
 	if v.Kind() == reflect.Pointer && !v.IsNil() {
 		v = v.Elem()
 	}
-	kind := 0
 	for k, t := range kinds {
 		if t != nil && v.IsValid() && v.Type() == t {
-			kind = k
+			return k, v.Interface()
 		}
 	}
+	return 0, nil
+}
+
+// Encode writes a command, given by value or by pointer, at the lowest level
+// that has all of it. Equal commands have equal bytes. It fails with
+// ErrUnknownCommand for another type or a level above Supported, and with
+// ErrTooLarge above MaxCommand bytes.
+func Encode(cmd any) ([]byte, error) {
+	kind, v := kindOf(cmd)
 	if kind == 0 {
 		return nil, fmt.Errorf("%w: %T is not a command", ErrUnknownCommand, cmd)
 	}
-	var buf bytes.Buffer
-	if c, ok := v.Interface().(Commit); ok {
-		buf.Grow(len(c.Params) + len(c.Private) + 64*len(c.Marks) + 1024)
+	level := Level(v)
+	if level > Supported() {
+		return nil, fmt.Errorf("%w: %T needs feature level %d; this build has %d", ErrUnknownCommand, cmd, level, Supported())
 	}
-	buf.Write([]byte{FormatVersion, FeatureLevel, byte(kind)})
-	if err := encodeBody(&buf, v.Interface()); err != nil {
+	var buf bytes.Buffer
+	switch c := v.(type) {
+	case Commit:
+		buf.Grow(len(c.Params) + len(c.Private) + 64*len(c.Marks) + 1024)
+	case Chunk:
+		buf.Grow(len(c.Data) + chunkOverhead)
+	}
+	buf.Write([]byte{FormatVersion, level, byte(kind)})
+	if err := encodeBody(&buf, v); err != nil {
 		return nil, fmt.Errorf("encode %T: %w", cmd, err)
 	}
 	if buf.Len() > MaxCommand {
@@ -90,23 +113,39 @@ func Decode(data []byte) (any, error) {
 	if len(data) > MaxCommand {
 		return nil, fmt.Errorf("%w: %d bytes; the cap is %d", ErrTooLarge, len(data), MaxCommand)
 	}
-	if len(data) < commandHeader || data[0] == 0 {
-		return nil, fmt.Errorf("%w: no command header", ErrMalformed)
+	if err := checkHeader(data); err != nil {
+		return nil, err
 	}
-	format, level, kind := data[0], data[1], int(data[2])
-	switch {
-	case format > FormatVersion:
-		return nil, fmt.Errorf("%w: format %d; this build reads up to %d", ErrUnknownCommand, format, FormatVersion)
-	case level > FeatureLevel:
-		return nil, fmt.Errorf("%w: feature level %d; this build has %d", ErrUnknownCommand, level, FeatureLevel)
-	case kind >= len(kinds) || kinds[kind] == nil:
-		return nil, fmt.Errorf("%w: kind %d", ErrUnknownCommand, kind)
-	}
+	level, kind := data[1], int(data[2])
 	v := reflect.New(kinds[kind])
 	if err := decodeBody(data[commandHeader:], v.Interface()); err != nil {
 		return nil, fmt.Errorf("%s: %w", kinds[kind].Name(), err)
 	}
-	return v.Elem().Interface(), nil
+	cmd := v.Elem().Interface()
+	// A build of a lower level would refuse what its level does not have; so
+	// must every other, or replicas would judge the entry differently.
+	if needs := Level(cmd); needs > level {
+		return nil, fmt.Errorf("%w: a %s of feature level %d is marked %d", ErrMalformed, kinds[kind].Name(), needs, level)
+	}
+	return cmd, nil
+}
+
+// checkHeader fails with ErrUnknownCommand for what a newer build wrote and
+// with ErrMalformed for what is no command.
+func checkHeader(data []byte) error {
+	if len(data) < commandHeader || data[0] == 0 {
+		return fmt.Errorf("%w: no command header", ErrMalformed)
+	}
+	format, level, kind := data[0], data[1], int(data[2])
+	switch {
+	case format > FormatVersion:
+		return fmt.Errorf("%w: format %d; this build reads up to %d", ErrUnknownCommand, format, FormatVersion)
+	case level > Supported():
+		return fmt.Errorf("%w: feature level %d; this build has %d", ErrUnknownCommand, level, Supported())
+	case kind >= len(kinds) || kinds[kind] == nil:
+		return fmt.Errorf("%w: kind %d", ErrUnknownCommand, kind)
+	}
+	return nil
 }
 
 // encodeBody writes the one msgpack form that both commands and snapshot
@@ -125,6 +164,7 @@ func decodeBody(body []byte, into any) error {
 	}
 	dec := msgpack.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields(true)
+	dec.DisableAllocLimit(true) // every length lies within body; growing in steps would copy large blobs many times
 	if err := dec.Decode(into); err != nil {
 		return fmt.Errorf("%w: %v", ErrMalformed, err)
 	}

@@ -216,12 +216,14 @@ const (
 	AlreadyApplied Outcome = "already-applied" // the very same Commit, OpenSession, CreateJob or Init is in the state
 	Fenced         Outcome = "fenced"          // epoch or generation is not the current one
 	WrongBase      Outcome = "wrong-base"      // Base is not the committed version
+	Aborted        Outcome = "aborted"         // the Chunk does not continue a transfer: begin again with part 0; Reason says why
 	Rejected       Outcome = "rejected"        // anything else; Reason says what
 )
 
-// Result is what Apply answers.
+// Result is what Apply answers. Applied for a Chunk that is not the last one
+// says only that the part arrived.
 type Result struct {
 	Outcome Outcome
-	Reason  string // set when Rejected
+	Reason  string // set when Rejected or Aborted
 	Mark    uint64 // OpenSession: the session's committed mark
 }

@@ -32,6 +32,9 @@ func (e *entry) commit(c Commit, digest Hash) (Result, []Hash) {
 	case c.Version < c.Base || c.Version == c.Base && e.HasState:
 		return reject("version %d does not follow %d", c.Version, c.Base), nil
 	}
+	if n := len(c.Params) + len(c.Private); n > MaxState {
+		return reject("a state of %d bytes; the cap is %d", n, MaxState), nil
+	}
 	if r := e.checkParams(c.Params); r != nil {
 		return *r, nil
 	}
@@ -41,6 +44,9 @@ func (e *entry) commit(c Commit, digest Hash) (Result, []Hash) {
 	if r := checkObjects(c.Best); r != nil {
 		return *r, nil
 	}
+	if r := e.checkSegments(c.Segments, c.Marks); r != nil {
+		return *r, nil
+	}
 
 	params, private := sha256.Sum256(c.Params), sha256.Sum256(c.Private)
 	e.Params, e.Private = c.Params, c.Private
@@ -48,6 +54,9 @@ func (e *entry) commit(c Commit, digest Hash) (Result, []Hash) {
 	e.HasState, e.Version, e.CommitEpoch, e.Committed = true, c.Version, c.Epoch, c.Stamp
 	for _, m := range c.Marks {
 		e.advance(m)
+	}
+	for _, g := range c.Segments {
+		e.list(g)
 	}
 	if len(c.Best) > 0 {
 		e.best = mergeBest(e.best, c.Best)

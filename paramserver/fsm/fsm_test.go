@@ -32,7 +32,7 @@ func (m *machine) do(cmd any) Result {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	r, err := m.Apply(m.Index()+1, data)
+	r, err := m.Apply(m.Index()+1, 1, data)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestTranscripts(t *testing.T) {
 // bytes is the encoded state without index and chain, which every entry moves.
 func (m *machine) bytes() []byte {
 	s := *m.State
-	s.index, s.chain = 0, Hash{}
+	s.index, s.chain, s.checkpoints = 0, Hash{}, nil
 	return encoded(m.t, &s)
 }
 
@@ -292,12 +292,12 @@ func TestErrorsThatStopAReplica(t *testing.T) {
 	m := newMachine(t, base()...)
 	before, chain := m.bytes(), m.Chain()
 	for name, data := range map[string][]byte{
-		"kind":   {FormatVersion, FeatureLevel, 99, 0x80},
+		"kind":   {FormatVersion, 1, 99, 0x80},
 		"kind 0": {FormatVersion, FeatureLevel, 0, 0x80},
 		"level":  {FormatVersion, FeatureLevel + 1, 1, 0x80},
 		"format": {FormatVersion + 1, FeatureLevel, 1, 0x80},
 	} {
-		if _, err := m.Apply(m.Index()+1, data); !errors.Is(err, ErrUnknownCommand) {
+		if _, err := m.Apply(m.Index()+1, 1, data); !errors.Is(err, ErrUnknownCommand) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -305,7 +305,7 @@ func TestErrorsThatStopAReplica(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.Apply(m.Index(), good); !errors.Is(err, ErrIndex) {
+	if _, err := m.Apply(m.Index(), 1, good); !errors.Is(err, ErrIndex) {
 		t.Error(err)
 	}
 	if !bytes.Equal(before, m.bytes()) || chain != m.Chain() {
@@ -330,7 +330,7 @@ func TestMalformedCommandsAreRejectedByEveryReplicaAlike(t *testing.T) {
 	} {
 		m := newMachine(t, base()...)
 		before, chain := m.bytes(), m.Chain()
-		r, err := m.Apply(m.Index()+1, data)
+		r, err := m.Apply(m.Index()+1, 1, data)
 		if err != nil || r.Outcome != Rejected || !bytes.Equal(before, m.bytes()) {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}

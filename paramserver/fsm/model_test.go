@@ -145,11 +145,11 @@ func TestModel(t *testing.T) {
 				t.Fatal(err)
 			}
 			index += 1 + rapid.Uint64Range(0, 2).Draw(t, "gap")
-			ra, err := a.Apply(index, data)
+			ra, err := a.Apply(index, 1, data)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if rb, err := b.Apply(index, data); err != nil || ra != rb {
+			if rb, err := b.Apply(index, 1, data); err != nil || ra != rb {
 				t.Fatalf("replicas answer %+v and %+v, %v", ra, rb, err)
 			}
 			return ra.Outcome

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 )
@@ -16,20 +17,46 @@ const (
 	MaxSessions = 1 << 20 // of one job, tombstones included
 )
 
+// Caps since level 2.
+const (
+	MaxWeight   = 1e6  // of a job
+	MaxPriority = 1000 // of a job, and its negative
+)
+
 func reject(format string, args ...any) Result {
 	return Result{Outcome: Rejected, Reason: fmt.Sprintf(format, args...)}
 }
 
-// run applies one decoded command and returns the hashes of changed blobs.
+// admit refuses what the cluster is not ready for; else it answers Applied.
+func (s *State) admit(cmd any) Result {
+	if _, ok := cmd.(Init); !ok && s.cluster == "" {
+		return reject("the cluster is not initialised")
+	}
+	if _, ok := cmd.(Activate); !ok && Level(cmd) > s.FeatureLevel() {
+		return reject("this %T needs feature level %d; the cluster is at %d", cmd, Level(cmd), s.FeatureLevel())
+	}
+	return Result{Outcome: Applied}
+}
+
+// run applies one admitted command and returns the hashes of changed blobs.
 func (s *State) run(cmd any, digest Hash) (Result, []Hash) {
-	if c, ok := cmd.(Init); ok {
+	res, changed := s.dispatch(cmd, digest)
+	if res.Outcome == Applied {
+		s.record(eventOf(cmd, s.jobs[jobOf(cmd)]))
+	}
+	return res, changed
+}
+
+func (s *State) dispatch(cmd any, digest Hash) (Result, []Hash) {
+	switch c := cmd.(type) {
+	case Init:
 		return s.init(c), nil
-	}
-	if s.cluster == "" {
-		return reject("the cluster is not initialised"), nil
-	}
-	if c, ok := cmd.(CreateJob); ok {
+	case Activate:
+		return s.activate(c), nil
+	case CreateJob:
 		return s.createJob(c)
+	case Note:
+		return c.check(), nil
 	}
 	id := jobOf(cmd)
 	e, ok := s.jobs[id]
@@ -47,12 +74,18 @@ func (s *State) run(cmd any, digest Hash) (Result, []Hash) {
 		return e.expireSession(c), nil
 	case SetStatus:
 		return e.setStatus(c), nil
+	case SetShare:
+		return e.setShare(c), nil
+	case Compact:
+		return e.compact(c), nil
 	}
 	return reject("%T has no rule", cmd), nil
 }
 
 func jobOf(cmd any) string {
 	switch c := cmd.(type) {
+	case CreateJob:
+		return c.Job
 	case Commit:
 		return c.Job
 	case Grant:
@@ -62,6 +95,10 @@ func jobOf(cmd any) string {
 	case ExpireSession:
 		return c.Job
 	case SetStatus:
+		return c.Job
+	case SetShare:
+		return c.Job
+	case Compact:
 		return c.Job
 	}
 	return ""
@@ -100,6 +137,10 @@ func (s *State) createJob(c CreateJob) (Result, []Hash) {
 		}
 		return reject("job %q exists with another spec", c.Job), nil
 	}
+	weight := cmp.Or(c.Weight, 1)
+	if r := checkShare(weight, c.Priority); r != nil {
+		return *r, nil
+	}
 	switch {
 	case len(c.Spec) > MaxSpec:
 		return reject("spec of %d bytes; the cap is %d", len(c.Spec), MaxSpec), nil
@@ -108,10 +149,10 @@ func (s *State) createJob(c CreateJob) (Result, []Hash) {
 	case len(s.jobs) >= MaxJobs:
 		return reject("the cluster has %d jobs already", MaxJobs), nil
 	}
-	s.jobs[c.Job] = &entry{
-		Job:      Job{ID: c.Job, Spec: c.Spec, Updates: c.Updates, Status: Running, Created: c.Stamp},
-		sessions: map[string]Session{},
-	}
+	s.jobs[c.Job] = newEntry(Job{
+		ID: c.Job, Spec: c.Spec, Updates: c.Updates, Status: Running, Generation: s.generation,
+		Created: c.Stamp, Weight: weight, Priority: c.Priority,
+	})
 	return Result{Outcome: Applied}, []Hash{sha256.Sum256(c.Spec)}
 }
 
@@ -122,6 +163,8 @@ func (e *entry) grant(c Grant) Result {
 	switch {
 	case len(c.Addr) > MaxID:
 		return reject("address of %d bytes; the cap is %d", len(c.Addr), MaxID)
+	case len(c.Reason) > MaxReason:
+		return reject("reason of %d bytes; the cap is %d", len(c.Reason), MaxReason)
 	case c.Epoch != e.Epoch+1:
 		return Result{Outcome: Fenced}
 	case e.Status != Running:
@@ -156,6 +199,7 @@ func (e *entry) openSession(c OpenSession) Result {
 		return reject("job %q has had %d sessions already", e.ID, MaxSessions)
 	}
 	e.sessions[c.Session] = Session{ID: c.Session, Worker: c.Worker, Slot: c.Slot, Opened: c.Stamp}
+	e.open[c.Session] = struct{}{}
 	e.Job.Sessions++
 	return Result{Outcome: Applied}
 }
@@ -170,6 +214,7 @@ func (e *entry) expireSession(c ExpireSession) Result {
 	}
 	old.Expired, old.Ended = true, c.Stamp
 	e.sessions[c.Session] = old
+	delete(e.open, c.Session)
 	e.Job.Sessions--
 	return Result{Outcome: Applied, Mark: old.Mark}
 }
@@ -195,5 +240,33 @@ func (e *entry) setStatus(c SetStatus) Result {
 		e.Epoch++
 		e.Learner, e.LearnerAddr = "", ""
 	}
+	return Result{Outcome: Applied}
+}
+
+// checkShare refuses what the slots of the workers cannot be shared by.
+func checkShare(weight float64, priority int) *Result {
+	var r Result
+	switch {
+	case !(weight > 0 && weight <= MaxWeight): // also NaN
+		r = reject("weight %v; want more than 0 and at most %v", weight, float64(MaxWeight))
+	case priority < -MaxPriority || priority > MaxPriority:
+		r = reject("priority %d; want %d to %d", priority, -MaxPriority, MaxPriority)
+	default:
+		return nil
+	}
+	return &r
+}
+
+func (e *entry) setShare(c SetShare) Result {
+	if r := checkShare(c.Weight, c.Priority); r != nil {
+		return *r
+	}
+	switch {
+	case e.Status == Finished:
+		return reject("job %q is finished", e.ID)
+	case c.Weight == e.Weight && c.Priority == e.Priority:
+		return Result{Outcome: AlreadyApplied}
+	}
+	e.Weight, e.Priority = c.Weight, c.Priority
 	return Result{Outcome: Applied}
 }

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// maxDepth is enough for a struct that holds a list of structs.
-const maxDepth = 4
+// maxDepth is enough for a Commit: a list of segments, each with a list of ranges.
+const maxDepth = 5
 
 // checkShape walks one msgpack value without allocating and fails unless it
 // fills b exactly, every declared length lies within b, no list is longer than

@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -13,22 +12,41 @@ import (
 	"slices"
 )
 
-// A snapshot is the magic, the format version, the feature level, and then
-// sections: kind (1 byte), length (8 bytes, little endian), body. A job is its
-// record followed by its blobs and its sessions in chunks. The end section
-// holds the SHA-256 of everything before it.
+// A snapshot is the magic, the format version, the feature level that the
+// cluster has activated, and then sections: kind (1 byte), length (8 bytes,
+// little endian), body. A job is its record followed by its blobs, its
+// sessions and, since format 2, its segments, both in chunks; after the jobs
+// format 2 has the checkpoints, the events in chunks, and the pending
+// transfers, each a record followed by its parts. The end section holds the
+// SHA-256 of everything before it.
+//
+// Format 1 is what a cluster at level 1 writes, whatever the build, so that its
+// servers may go back to the older release.
 const (
 	snapshotMagic = "DMFS"
 
-	sectionHeader   = 1
-	sectionJob      = 2
-	sectionSpec     = 3
-	sectionParams   = 4
-	sectionPrivate  = 5
-	sectionSessions = 6
-	sectionEnd      = 7
+	formatLevel1 = 1
+	formatLevel2 = 2
 
-	sessionChunk = 4096
+	sectionHeader      = 1
+	sectionJob         = 2
+	sectionSpec        = 3
+	sectionParams      = 4
+	sectionPrivate     = 5
+	sectionSessions    = 6
+	sectionEnd         = 7
+	sectionSegments    = 8 // since format 2
+	sectionCheckpoints = 9
+	sectionEvents      = 10
+	sectionTransfer    = 11
+	sectionPart        = 12
+
+	sessionChunk = 4096 // sessions in a section
+	eventChunk   = 512  // events in a section
+	rangeChunk   = 4096 // a section of segments ends with the one that reaches as many ranges
+	segmentChunk = 256  // or segments
+
+	maxRecord = 48 << 20 // bytes of a section that is not a blob
 )
 
 var (
@@ -45,6 +63,12 @@ type snapshotHeader struct {
 	Index   uint64 `msgpack:"i"`
 	Chain   Hash   `msgpack:"h"`
 	Jobs    int    `msgpack:"n"`
+	// Since format 2.
+	Generation  uint64 `msgpack:"g,omitempty"`
+	Term        uint64 `msgpack:"e,omitempty"`
+	Checkpoints int    `msgpack:"k,omitempty"`
+	Events      int    `msgpack:"v,omitempty"`
+	Transfers   int    `msgpack:"x,omitempty"`
 }
 
 type snapshotJob struct {
@@ -53,32 +77,65 @@ type snapshotJob struct {
 	Best        []Object `msgpack:"b"`
 	Recent      []Hash   `msgpack:"r"`
 	Sessions    int      `msgpack:"n"` // tombstones included
+	// Since format 2.
+	Weight   float64 `msgpack:"w,omitempty"`
+	Priority int     `msgpack:"o,omitempty"`
+	Segments int     `msgpack:"g,omitempty"`
+}
+
+type snapshotTransfer struct {
+	ID    Hash   `msgpack:"i"`
+	Parts int    `msgpack:"n"` // declared
+	Size  int64  `msgpack:"s"` // declared
+	Seen  uint64 `msgpack:"l"`
+	Have  int    `msgpack:"h"` // parts that follow
 }
 
 // Encode writes the view in the one canonical form: equal states have equal bytes.
 func (v *View) Encode(w io.Writer) error {
-	enc := &snapshotWriter{w: w, sum: sha256.New()}
-	enc.write([]byte(snapshotMagic))
-	enc.write([]byte{FormatVersion, FeatureLevel})
-	s := v.state
-	enc.record(sectionHeader, snapshotHeader{
-		Cluster: s.cluster, Created: s.created, Index: s.index, Chain: s.chain, Jobs: len(s.jobs),
-	})
-	for _, id := range slices.Sorted(maps.Keys(s.jobs)) {
-		enc.job(s.jobs[id])
-	}
-	enc.section(sectionEnd, enc.sum.Sum(nil))
+	enc := &snapshotWriter{w: w, sum: sha256.New(), level: v.state.FeatureLevel()}
+	enc.state(v.state)
 	if enc.err != nil {
 		return fmt.Errorf("write snapshot: %w", enc.err)
 	}
 	return nil
 }
 
-// snapshotWriter keeps the first error, so that Encode reads straight down.
+// snapshotWriter keeps the first error, so that state reads straight down.
 type snapshotWriter struct {
-	w   io.Writer
-	sum hash.Hash
-	err error
+	w     io.Writer
+	sum   hash.Hash
+	level uint8
+	err   error
+}
+
+func (e *snapshotWriter) state(s *State) {
+	format := byte(formatLevel2)
+	header := snapshotHeader{Cluster: s.cluster, Created: s.created, Index: s.index, Chain: s.chain, Jobs: len(s.jobs)}
+	if e.level < 2 {
+		format = formatLevel1
+	} else {
+		header.Generation, header.Term = s.generation, s.term
+		header.Checkpoints, header.Events, header.Transfers = len(s.checkpoints), len(s.events), len(s.pending)
+	}
+	e.write([]byte(snapshotMagic))
+	e.write([]byte{format, e.level})
+	e.record(sectionHeader, header)
+	for _, id := range slices.Sorted(maps.Keys(s.jobs)) {
+		e.job(s.jobs[id])
+	}
+	if e.level >= 2 {
+		if len(s.checkpoints) > 0 {
+			e.record(sectionCheckpoints, s.checkpoints)
+		}
+		for chunk := range slices.Chunk(s.events, eventChunk) {
+			e.record(sectionEvents, chunk)
+		}
+		for _, t := range s.pending {
+			e.transfer(t)
+		}
+	}
+	e.section(sectionEnd, e.sum.Sum(nil))
 }
 
 func (e *snapshotWriter) write(b []byte) {
@@ -103,180 +160,41 @@ func (e *snapshotWriter) record(kind byte, v any) {
 }
 
 func (e *snapshotWriter) job(j *entry) {
-	e.record(sectionJob, snapshotJob{
+	rec := snapshotJob{
 		Job: j.Job, PrivateHash: sha256.Sum256(j.Private), Best: j.best, Recent: j.recent, Sessions: len(j.sessions),
-	})
+	}
+	if e.level >= 2 {
+		rec.Weight, rec.Priority, rec.Segments = j.Weight, j.Priority, len(j.segments)
+	}
+	e.record(sectionJob, rec)
 	e.section(sectionSpec, j.Spec)
 	e.section(sectionParams, j.Params)
 	e.section(sectionPrivate, j.Private)
 	for chunk := range slices.Chunk(j.sortedSessions(), sessionChunk) {
 		e.record(sectionSessions, chunk)
 	}
+	for rest := j.segments; len(rest) > 0; {
+		n := segmentsInOne(rest)
+		e.record(sectionSegments, rest[:n])
+		rest = rest[n:]
+	}
 }
 
-// DecodeSnapshot reads and verifies what Encode wrote: the digest of the whole,
-// the digests of every job's blobs, and the order of its tables. Memory grows
-// with the bytes that really arrive, never with a declared length. It fails
-// with ErrNewerSnapshot or ErrDamagedSnapshot.
-func DecodeSnapshot(r io.Reader) (*State, error) {
-	d := &snapshotReader{r: r, sum: sha256.New()}
-	s, err := d.state()
-	if err != nil && !errors.Is(err, ErrNewerSnapshot) {
-		return nil, fmt.Errorf("%w: %w", ErrDamagedSnapshot, err)
+// segmentsInOne is how many segments the next section takes, at least one.
+func segmentsInOne(segments []Segment) int {
+	ranges := 0
+	for i, g := range segments {
+		ranges += len(g.Ranges)
+		if ranges >= rangeChunk || i+1 == segmentChunk {
+			return i + 1
+		}
 	}
-	return s, err
+	return len(segments)
 }
 
-type snapshotReader struct {
-	r   io.Reader
-	sum hash.Hash
-}
-
-func (d *snapshotReader) state() (*State, error) {
-	start, err := d.read(uint64(len(snapshotMagic)) + 2)
-	if err != nil {
-		return nil, err
+func (e *snapshotWriter) transfer(t transfer) {
+	e.record(sectionTransfer, snapshotTransfer{ID: t.id, Parts: t.parts, Size: t.size, Seen: t.seen, Have: len(t.data)})
+	for _, part := range t.data {
+		e.section(sectionPart, part)
 	}
-	format, level := start[len(snapshotMagic)], start[len(snapshotMagic)+1]
-	switch {
-	case string(start[:len(snapshotMagic)]) != snapshotMagic:
-		return nil, errors.New("not a snapshot")
-	case format > FormatVersion || level > FeatureLevel:
-		return nil, fmt.Errorf("%w: format %d, feature level %d; this build reads up to %d, %d",
-			ErrNewerSnapshot, format, level, FormatVersion, FeatureLevel)
-	}
-	var h snapshotHeader
-	if err := d.record(sectionHeader, &h); err != nil {
-		return nil, err
-	}
-	s := New()
-	s.cluster, s.created, s.index, s.chain = h.Cluster, h.Created, h.Index, h.Chain
-	if h.Jobs < 0 || h.Jobs > MaxJobs {
-		return nil, fmt.Errorf("%d jobs; the cap is %d", h.Jobs, MaxJobs)
-	}
-	last := ""
-	for range h.Jobs {
-		e, err := d.job()
-		if err != nil {
-			return nil, err
-		}
-		if e.ID <= last {
-			return nil, fmt.Errorf("job %q after %q", e.ID, last)
-		}
-		s.jobs[e.ID], last = e, e.ID
-	}
-	want := d.sum.Sum(nil)
-	got, err := d.section(sectionEnd, sha256.Size)
-	if err != nil {
-		return nil, err
-	}
-	if !bytes.Equal(got, want) {
-		return nil, errors.New("checksum does not match")
-	}
-	return s, nil
-}
-
-func (d *snapshotReader) job() (*entry, error) {
-	var rec snapshotJob
-	if err := d.record(sectionJob, &rec); err != nil {
-		return nil, err
-	}
-	e := &entry{Job: rec.Job, best: rec.Best, recent: rec.Recent, sessions: map[string]Session{}}
-	for _, blob := range []struct {
-		kind byte
-		max  uint64
-		into *[]byte
-	}{
-		{sectionSpec, MaxSpec, &e.Spec},
-		{sectionParams, MaxCommand, &e.Params},
-		{sectionPrivate, MaxCommand, &e.Private},
-	} {
-		b, err := d.section(blob.kind, blob.max)
-		if err != nil {
-			return nil, fmt.Errorf("job %q: %w", e.ID, err)
-		}
-		*blob.into = b
-	}
-	if !e.HasState && len(e.Params)+len(e.Private) > 0 {
-		return nil, fmt.Errorf("job %q: blobs without a state", e.ID)
-	}
-	if e.HasState {
-		params, private := sha256.Sum256(e.Params), sha256.Sum256(e.Private)
-		if params != e.ParamsHash || private != rec.PrivateHash || stateHash(params, private) != e.StateHash {
-			return nil, fmt.Errorf("job %q: state does not match its hash", e.ID)
-		}
-	}
-	if len(e.recent) > recentCommits || len(e.best) > MaxBest || !slices.IsSortedFunc(e.best, betterFirst) {
-		return nil, fmt.Errorf("job %q: tables out of bounds or order", e.ID)
-	}
-	if err := d.sessions(e, rec.Sessions); err != nil {
-		return nil, fmt.Errorf("job %q: %w", e.ID, err)
-	}
-	return e, nil
-}
-
-func (d *snapshotReader) sessions(e *entry, want int) error {
-	if want < 0 || want > MaxSessions {
-		return fmt.Errorf("%d sessions; the cap is %d", want, MaxSessions)
-	}
-	last, open := "", 0
-	for len(e.sessions) < want {
-		var chunk []Session
-		if err := d.record(sectionSessions, &chunk); err != nil {
-			return err
-		}
-		if len(chunk) != min(sessionChunk, want-len(e.sessions)) {
-			return fmt.Errorf("a chunk of %d sessions", len(chunk))
-		}
-		for _, s := range chunk {
-			if cmp.Compare(s.ID, last) <= 0 {
-				return fmt.Errorf("session %q after %q", s.ID, last)
-			}
-			if !s.Expired {
-				open++
-			}
-			e.sessions[s.ID], last = s, s.ID
-		}
-	}
-	if open != e.Job.Sessions {
-		return fmt.Errorf("%d open sessions, %d counted", open, e.Job.Sessions)
-	}
-	return nil
-}
-
-func (d *snapshotReader) record(kind byte, into any) error {
-	body, err := d.section(kind, MaxCommand)
-	if err != nil {
-		return err
-	}
-	return decodeBody(body, into)
-}
-
-// section reads one section of the given kind and of at most limit bytes.
-func (d *snapshotReader) section(kind byte, limit uint64) ([]byte, error) {
-	head, err := d.read(9)
-	if err != nil {
-		return nil, err
-	}
-	n := binary.LittleEndian.Uint64(head[1:])
-	switch {
-	case head[0] != kind:
-		return nil, fmt.Errorf("section %d where %d belongs", head[0], kind)
-	case n > limit:
-		return nil, fmt.Errorf("section %d of %d bytes; the cap is %d", kind, n, limit)
-	}
-	return d.read(n)
-}
-
-func (d *snapshotReader) read(n uint64) ([]byte, error) {
-	var buf bytes.Buffer
-	buf.Grow(int(min(n, 64<<10)))
-	if _, err := io.CopyN(&buf, d.r, int64(n)); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, err
-	}
-	d.sum.Write(buf.Bytes())
-	return buf.Bytes(), nil
 }

@@ -36,21 +36,21 @@ func TestGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, fmt.Sprintf("command-%02d.bin", i), data)
+		golden(t, fmt.Sprintf("level-1/command-%02d.bin", i), data)
 		back, err := Decode(data)
 		if err != nil || fmt.Sprintf("%#v", back) != fmt.Sprintf("%#v", cmd) {
 			t.Errorf("%#v came back as %#v, %v", cmd, back, err)
 		}
 		m.do(cmd)
 	}
-	golden(t, "snapshot.bin", encoded(t, m.State))
+	golden(t, "level-1/snapshot.bin", encoded(t, m.State))
 	chain := m.Chain()
-	golden(t, "chain.bin", chain[:])
+	golden(t, "level-1/chain.bin", chain[:])
 }
 
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
-	path := filepath.Join("testdata", name)
+	path := filepath.Join("testdata", "golden", name)
 	if *update {
 		if err := os.WriteFile(path, got, 0o644); err != nil {
 			t.Fatal(err)
@@ -81,7 +81,7 @@ func TestEveryDamagedByteOfASnapshotIsFound(t *testing.T) {
 		}
 	}
 	newer := bytes.Clone(good)
-	newer[len(snapshotMagic)]++
+	newer[len(snapshotMagic)] = formatLevel2 + 1
 	if _, err := DecodeSnapshot(bytes.NewReader(newer)); !errors.Is(err, ErrNewerSnapshot) {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func (w *shortWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func FuzzDecode(f *testing.F) {
+func FuzzDecodeCommand(f *testing.F) {
 	for _, cmd := range story() {
 		data, err := Encode(cmd)
 		if err != nil {
@@ -164,7 +164,7 @@ func FuzzApply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m := newMachine(t, base()...)
 		m.do(step(0, 170))
-		r, err := m.Apply(m.Index()+1, data)
+		r, err := m.Apply(m.Index()+1, 1, data)
 		if (err == nil) != (r.Outcome != "") {
 			t.Fatalf("%+v, %v", r, err)
 		}
@@ -179,9 +179,9 @@ func FuzzApply(f *testing.F) {
 	})
 }
 
-// FuzzSnapshot decodes its input as it is and once more with the checksum that
+// FuzzDecodeSnapshot decodes its input as it is and once more with the checksum that
 // a careful forger would put at the end.
-func FuzzSnapshot(f *testing.F) {
+func FuzzDecodeSnapshot(f *testing.F) {
 	f.Add(encoded(f, New()))
 	f.Add(encoded(f, newMachine(f, base()...).State))
 	f.Add(encoded(f, newMachine(f, story()...).State))

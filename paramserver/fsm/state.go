@@ -3,7 +3,6 @@ package fsm
 import (
 	"cmp"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,7 +13,7 @@ import (
 type Hash = [sha256.Size]byte
 
 // ErrIndex says that log entries came out of order.
-var ErrIndex = errors.New("log index does not advance")
+var ErrIndex = errors.New("log index or term does not advance")
 
 // Job is the replicated state of one job. Spec, Params and Private are shared
 // with the state machine and must not be written to; a Commit replaces them.
@@ -25,7 +24,7 @@ type Job struct {
 	Status  Status `msgpack:"s"`
 	Reason  string `msgpack:"r"` // of the last SetStatus
 
-	Generation  uint64 `msgpack:"g"` // incremented by every restore
+	Generation  uint64 `msgpack:"g"` // State.Generation at its creation or the last restore
 	Epoch       uint64 `msgpack:"e"` // of the present lease; 0 before the first Grant
 	Learner     string `msgpack:"l"` // node that holds the lease, "" after a fence
 	LearnerAddr string `msgpack:"a"` // its gRPC address
@@ -45,6 +44,12 @@ type Job struct {
 
 	Created   int64 `msgpack:"tc"` // Unix nanoseconds by the proposer
 	Committed int64 `msgpack:"tv"` // stamp of the last Commit
+
+	// Since level 2; snapshots of format 1 do not have them.
+	Weight       float64 `msgpack:"-"` // share of the workers' slots among jobs of equal priority
+	Priority     int     `msgpack:"-"` // jobs of higher priority take slots first
+	Segments     int     `msgpack:"-"` // archive segments listed
+	ArchivedRows int64   `msgpack:"-"` // rows of the listed segments
 }
 
 // Trajectories counts every trajectory that a committed mark covers, whatever
@@ -74,8 +79,15 @@ const recentCommits = 4
 type entry struct {
 	Job
 	sessions map[string]Session
-	best     []Object // sorted; replaced, never modified
-	recent   []Hash   // hashes of the last Commits, newest last; replaced, never modified
+	open     map[string]struct{} // sessions that are not expired
+	best     []Object            // sorted; replaced, never modified
+	recent   []Hash              // hashes of the last Commits, newest last; replaced, never modified
+	segments []Segment           // in the order of their Commits; appended to or replaced
+	ranges   int                 // of all segments
+}
+
+func newEntry(j Job) *entry {
+	return &entry{Job: j, sessions: map[string]Session{}, open: map[string]struct{}{}}
 }
 
 // State is the whole replicated state. It is a plain value machine: no clock,
@@ -86,58 +98,77 @@ type State struct {
 	index   uint64
 	chain   Hash
 	jobs    map[string]*entry
+
+	// Since level 2; empty before it is activated.
+	level       uint8
+	generation  uint64
+	term        uint64 // of the last command; 0 after a snapshot of level 1
+	pending     []transfer
+	events      []Event // appended to or replaced
+	checkpoints []Checkpoint
 }
 
 // New returns the empty state, before the first command.
 func New() *State { return &State{jobs: map[string]*entry{}} }
 
-// Apply runs one log entry. The Result is the definite answer, the same on
-// every replica. A non-nil error means that this replica must stop: the entry
-// comes from a newer build (ErrUnknownCommand) or out of order (ErrIndex); the
-// state is then unchanged. Bytes that are no command are Rejected.
-func (s *State) Apply(index uint64, data []byte) (Result, error) {
-	if index <= s.index {
-		return Result{}, fmt.Errorf("%w: entry %d after %d", ErrIndex, index, s.index)
+// Apply runs one log entry of a raft term. The Result is the definite answer,
+// the same on every replica. A non-nil error means that this replica must
+// stop: the entry comes from a newer build (ErrUnknownCommand) or out of order
+// (ErrIndex); the state is then unchanged. Bytes that are no command are
+// Rejected.
+func (s *State) Apply(index, term uint64, data []byte) (Result, error) {
+	if index <= s.index || term < s.term {
+		return Result{}, fmt.Errorf("%w: entry %d of term %d after %d of term %d", ErrIndex, index, term, s.index, s.term)
 	}
-	cmd, err := Decode(data)
+	cmd, err := decodeEntry(data)
 	if errors.Is(err, ErrUnknownCommand) {
 		return Result{}, fmt.Errorf("log entry %d: %w", index, err)
 	}
+	changed := s.dropTransfers(index, term)
+	before := s.index
+	s.index, s.term = index, term
 	digest := sha256.Sum256(data)
 	var res Result
-	var changed []Hash
+	var more []Hash
 	if err != nil {
 		res = reject("%v", err)
-	} else {
-		res, changed = s.run(cmd, digest)
+	} else if res = s.admit(cmd); res.Outcome == Applied {
+		if c, ok := cmd.(Chunk); ok {
+			res, more = s.chunk(c)
+		} else {
+			res, more = s.run(cmd, digest)
+		}
 	}
-	s.index = index
-	s.link(digest, changed)
+	s.link(digest, append(changed, more...))
+	s.checkpoint(before)
 	return res, nil
 }
 
-// link extends the hash chain: H(previous, index, command hash, hashes of the
-// changed blobs). Rejected commands are part of it, so that replicas which
-// judged an entry differently diverge visibly.
-func (s *State) link(command Hash, changed []Hash) {
-	h := sha256.New()
-	h.Write(s.chain[:])
-	h.Write(binary.LittleEndian.AppendUint64(nil, s.index))
-	h.Write(command[:])
-	for _, c := range changed {
-		h.Write(c[:])
+// decodeEntry decodes a log entry. It looks into the first part of a chunked
+// command too, so that a replica stops before it takes what it cannot apply.
+func decodeEntry(data []byte) (any, error) {
+	if len(data) > MaxWhole {
+		return nil, fmt.Errorf("%w: %d bytes in one entry; the cap is %d", ErrTooLarge, len(data), MaxWhole)
 	}
-	h.Sum(s.chain[:0])
+	cmd, err := Decode(data)
+	if err != nil {
+		return nil, err
+	}
+	if c, ok := cmd.(Chunk); ok && c.Part == 0 {
+		return cmd, checkHeader(c.Data)
+	}
+	return cmd, nil
 }
 
 // ClusterID is the cluster's identity, "" before Init.
 func (s *State) ClusterID() string { return s.cluster }
 
+// Generation counts the restores of the cluster. With a job's version it orders
+// everything that was ever published: what has a higher generation is newer.
+func (s *State) Generation() uint64 { return s.generation }
+
 // Index is the log index of the last command applied.
 func (s *State) Index() uint64 { return s.index }
-
-// Chain is the hash chain at Index: equal on every replica at the same index.
-func (s *State) Chain() Hash { return s.chain }
 
 // Job returns a copy of a job that shares its immutable blobs.
 func (s *State) Job(id string) (*Job, bool) {
@@ -180,6 +211,21 @@ func (s *State) Sessions(job string) []Session {
 	return e.sortedSessions()
 }
 
+// OpenSessions returns the sessions of a job that are not expired, sorted by
+// ID, without a look at the expired ones; nil for an unknown job.
+func (s *State) OpenSessions(job string) []Session {
+	e, ok := s.jobs[job]
+	if !ok {
+		return nil
+	}
+	out := make([]Session, 0, len(e.open))
+	for id := range e.open {
+		out = append(out, e.sessions[id])
+	}
+	slices.SortFunc(out, func(a, b Session) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
 func (e *entry) sortedSessions() []Session {
 	return slices.SortedFunc(maps.Values(e.sessions), func(a, b Session) int { return cmp.Compare(a.ID, b.ID) })
 }
@@ -204,9 +250,10 @@ func (s *State) Snapshot() *View {
 	c.jobs = make(map[string]*entry, len(s.jobs))
 	for id, e := range s.jobs {
 		frozen := *e
-		frozen.sessions = maps.Clone(e.sessions)
+		frozen.sessions, frozen.open = maps.Clone(e.sessions), maps.Clone(e.open)
 		c.jobs[id] = &frozen
 	}
+	c.pending = frozenTransfers(s.pending)
 	return &View{state: &c}
 }
 

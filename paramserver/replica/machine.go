@@ -50,7 +50,7 @@ func (m *machine) Apply(log *raft.Log) any {
 	if m.broken {
 		return errors.New("the replica has stopped")
 	}
-	res, err := m.state.Apply(log.Index, log.Data)
+	res, err := m.state.Apply(log.Index, log.Term, log.Data)
 	if err != nil {
 		m.broken = true
 		m.fail(err)

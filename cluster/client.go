@@ -94,6 +94,12 @@ func (c *Client) Close() error {
 	return nil
 }
 
+// Invoke calls a method, "/service/method", that another service of the same
+// node offers.
+func (c *Client) Invoke(ctx context.Context, method string, req, reply any) error {
+	return c.conn.Invoke(ctx, method, req, reply)
+}
+
 // Submit creates a job. Repeating it with an equal spec is harmless.
 func (c *Client) Submit(ctx context.Context, r *wire.SubmitRequest) (*wire.SubmitReply, error) {
 	return invoke[wire.SubmitReply](ctx, c, methodSubmit, r)

@@ -99,8 +99,16 @@ func NewMesh(cfg MeshConfig) (*Mesh, error) {
 	mc.Alive = delegate{m}
 	mc.Merge = delegate{m}
 	mc.Conflict = delegate{m}
+	if cfg.Transport != nil {
+		if err := interpose(mc, cfg.Transport); err != nil {
+			return nil, fmt.Errorf("cluster: gossip on %s: %w", cfg.Bind, err)
+		}
+	}
 	m.list, err = memberlist.Create(mc)
 	if err != nil {
+		if mc.Transport != nil {
+			mc.Transport.Shutdown() // memberlist closes only what it opened
+		}
 		return nil, fmt.Errorf("cluster: gossip on %s: %w", cfg.Bind, err)
 	}
 	node := m.list.LocalNode()
@@ -108,6 +116,33 @@ func NewMesh(cfg MeshConfig) (*Mesh, error) {
 	m.spawn(m.announceLoop)
 	m.spawn(m.rejoinLoop)
 	return m, nil
+}
+
+// portAttempts is how often a free port is looked for that both UDP and TCP have.
+const portAttempts = 10
+
+// interpose opens the sockets as memberlist would, and puts hook around them.
+func interpose(mc *memberlist.Config, hook func(memberlist.NodeAwareTransport) memberlist.NodeAwareTransport) error {
+	attempts := 1
+	if mc.BindPort == 0 {
+		attempts = portAttempts
+	}
+	for {
+		t, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{BindAddrs: []string{mc.BindAddr}, BindPort: mc.BindPort, Logger: mc.Logger})
+		attempts--
+		if err != nil && attempts > 0 {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if mc.BindPort == 0 {
+			mc.BindPort = t.GetAutoBindPort()
+			mc.AdvertisePort = mc.BindPort
+		}
+		mc.Transport = hook(t)
+		return nil
+	}
 }
 
 // bareMesh returns a Mesh that is on no network yet.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/google/uuid"
+	"github.com/hashicorp/memberlist"
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 )
@@ -25,6 +26,9 @@ type MeshConfig struct {
 	Preset    Preset
 	Security  Security
 	Log       *slog.Logger // nil for none
+	// Transport, when set, puts something between gossip and its sockets: fault
+	// injection does.
+	Transport func(memberlist.NodeAwareTransport) memberlist.NodeAwareTransport
 }
 
 // meta is what gossip tells of the node.

@@ -15,6 +15,7 @@ const (
 	Evaluate                    // objects drawn for evaluation
 	Replay                      // draws from a replay buffer
 	Thin                        // which of many values statistics keep
+	Fault                       // jitter and losses of an injected fault
 )
 
 // New returns the stream of (seed, purpose, ids...). Equal arguments give equal

@@ -21,13 +21,19 @@ var ErrNotLoopback = errors.New("not a loopback address")
 //
 // Certificates, join tokens and the gossip key will be fields of this struct;
 // every link of the mesh already takes its credentials from here.
-type Security struct{}
+type Security struct {
+	// OpenNetwork lifts the restriction to loopback although nothing is
+	// encrypted and nobody is authenticated: for networks where every machine
+	// is trusted, and only on explicit request.
+	OpenNetwork bool
+}
 
 // CheckAddr says whether a node may bind, advertise or dial addr (host:port).
 // In insecure mode the host must be a loopback IP address or "localhost";
 // anything else is ErrNotLoopback. An empty host would bind every interface and
-// is refused likewise.
-func (Security) CheckAddr(addr string) error {
+// is refused likewise. With OpenNetwork any IP address that others can dial is
+// accepted.
+func (s Security) CheckAddr(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return fmt.Errorf("cluster: address %q: want host:port: %w", addr, err)
@@ -36,6 +42,12 @@ func (Security) CheckAddr(addr string) error {
 		return nil
 	}
 	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	if s.OpenNetwork {
+		if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+			return fmt.Errorf("cluster: address %q: want the IP address that others reach this node at", addr)
+		}
 		return nil
 	}
 	return fmt.Errorf("cluster: address %q: %w: links are neither encrypted nor authenticated yet, so a node stays on its own machine; use 127.0.0.1 or [::1]", addr, ErrNotLoopback)

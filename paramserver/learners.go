@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/journal"
 	"github.com/driftmesh/driftmesh/internal/nice"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
@@ -112,8 +113,12 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 		Updates:   spec.Train.Updates,
 		MinWindow: time.Duration(spec.Mesh.WindowMS) * time.Millisecond,
 		OnUpdate:  ev.updated,
-		OnPropose: ev.proposed,
+		OnPropose: func(c *fsm.Commit) {
+			s.Journal.Write(journal.Entry{Kind: journal.Proposed, Job: c.Job, Node: s.Node, Generation: c.Generation, Epoch: c.Epoch, Version: c.Version})
+			ev.proposed(c)
+		},
 		OnCommit: func(c *fsm.Commit, took time.Duration) {
+			s.Journal.Write(journal.Entry{Kind: journal.Committed, Job: c.Job, Node: s.Node, Generation: c.Generation, Epoch: c.Epoch, Version: c.Version})
 			s.Mesh.AnnounceVersion(c.Job, wire.Position{Generation: c.Generation, Version: c.Version})
 			ev.committed(c, took)
 		},
@@ -126,6 +131,7 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 	})
 	err = l.Run(ctx)
 	stop()
+	s.Journal.Write(journal.Entry{Kind: journal.Ended, Job: j.ID, Node: s.Node, Epoch: j.Epoch, Detail: fmt.Sprint(err)})
 	evaluating.Wait()
 	log.waiting.Wait()
 	return err

@@ -9,11 +9,12 @@ import (
 
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/clock"
+	"github.com/driftmesh/driftmesh/internal/journal"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 	"github.com/driftmesh/driftmesh/paramserver/replica"
 )
 
-// Config is what a Server stands on; every field is required.
+// Config is what a Server stands on; every field but Journal is required.
 type Config struct {
 	Replica *replica.Replica
 	Mesh    *cluster.Mesh
@@ -21,6 +22,9 @@ type Config struct {
 	Addr    string // gRPC address, as others reach it
 	Clock   clock.Clock
 	Logger  *slog.Logger
+	// Journal keeps what the learners of this node proposed and what became of
+	// it; nil keeps nothing.
+	Journal *journal.Journal
 }
 
 // Server is one parameter server node: it answers the mesh protocol from its

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/journal"
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
 
@@ -112,6 +114,7 @@ func (s *shift) run(ctx context.Context, raw []byte) error {
 	}
 	s.outbox = NewOutbox(reply.Mark)
 	s.logger.Info("session opened", "node", s.w.Node)
+	s.note(journal.Entry{Kind: journal.Opened, Last: reply.Mark})
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
@@ -141,6 +144,14 @@ func (s *shift) run(ctx context.Context, raw []byte) error {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	return nil
+}
+
+// note writes to the worker's journal.
+func (s *shift) note(e journal.Entry) {
+	if s.w.Journal != nil {
+		e.Job, e.Session, e.Node, e.Slot = s.job, s.session, s.w.Node, s.w.Slot
+		s.w.Journal.Write(e)
+	}
 }
 
 // sessionSeed names the random stream of a session.
@@ -200,6 +211,13 @@ func (s *shift) sample(ctx context.Context, roller *Roller) error {
 		if err != nil {
 			return err
 		}
+		if s.w.Journal != nil { // before anything of it can be sent
+			digest := sha256.Sum256(frame)
+			s.note(journal.Entry{
+				Kind: journal.Sampled, First: first, Last: first + uint64(len(batch)) - 1,
+				Generation: at.Generation, Version: at.Version, Digest: hex.EncodeToString(digest[:8]),
+			})
+		}
 		s.change(func() { s.outbox.Push(len(batch), frame) })
 		s.w.Sampled.Add(uint64(len(batch)))
 	}
@@ -233,6 +251,9 @@ func (s *shift) follow(ctx context.Context, c *cluster.Client) error {
 			}
 			s.final = s.final || snap.Final
 		})
+		if adopted {
+			s.note(journal.Entry{Kind: journal.Adopted, Generation: snap.Position.Generation, Version: snap.Position.Version, Epoch: snap.Epoch, Digest: hex.EncodeToString(snap.Hash)})
+		}
 		if adopted && s.w.Observe != nil {
 			s.w.Observe(s.job, snap.Position)
 		}
@@ -299,12 +320,18 @@ func (s *shift) receive(stream deliverStream) error {
 		if err != nil {
 			return err
 		}
+		var before, after uint64
 		s.change(func() {
+			before = s.outbox.Mark()
 			if d.Resume > 0 {
 				err = s.outbox.Resume(d.Resume)
 			}
 			s.outbox.Acknowledge(d.Mark, d.Credit)
+			after = s.outbox.Mark()
 		})
+		if after > before {
+			s.note(journal.Entry{Kind: journal.Marked, Last: after})
+		}
 		if err != nil {
 			return err
 		}

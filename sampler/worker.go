@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/journal"
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
 
@@ -22,6 +23,8 @@ type Worker struct {
 	Slot      int             // number of this slot on the node
 	Leader    *cluster.Leader // finds the present leader, again after each failover
 	Logger    *slog.Logger
+	// Journal keeps what this slot saw; nil keeps nothing.
+	Journal *journal.Journal
 	// Observe, when set, sees every snapshot position that is adopted.
 	Observe func(job string, p wire.Position)
 

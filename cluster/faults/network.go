@@ -12,8 +12,7 @@ import (
 )
 
 // Network is one node's view of the links to others. It is safe for concurrent
-// use. A nil *Network is a network without faults: its Dialer is nil and its
-// Transport wraps nothing.
+// use. The Dialer of a nil *Network is nil, which means plain TCP.
 type Network struct {
 	self  string
 	table *table

@@ -15,9 +15,6 @@ const maxLate = 1024
 // Transport puts the network under a gossip transport, for
 // cluster.MeshConfig.Transport.
 func (n *Network) Transport(inner memberlist.NodeAwareTransport) memberlist.NodeAwareTransport {
-	if n == nil {
-		return inner
-	}
 	return &packets{inner, n}
 }
 

@@ -21,19 +21,23 @@ import (
 type clientFlags struct {
 	servers []string
 	json    bool
+	open    bool // dial off loopback
 }
 
 func (f *clientFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.servers, "server", []string{"127.0.0.1:7400"}, "gRPC `address` of any server (repeatable)")
 	cmd.Flags().BoolVar(&f.json, "json", false, "as JSON")
+	addOpenNetwork(cmd.Flags(), &f.open)
 }
+
+func (f *clientFlags) security() cluster.Security { return cluster.Security{OpenNetwork: f.open} }
 
 // connect asks the first server that answers which cluster it is. The reply is
 // what that server knows.
 func (f *clientFlags) connect(ctx context.Context) (*cluster.Leader, *wire.StatusReply, error) {
 	var faults []error
 	for _, addr := range f.servers {
-		if err := checkAddr("--server", addr); err != nil {
+		if err := checkAddr(f.security(), "--server", addr); err != nil {
 			faults = append(faults, err)
 		}
 	}
@@ -42,9 +46,9 @@ func (f *clientFlags) connect(ctx context.Context) (*cluster.Leader, *wire.Statu
 	}
 	var last error
 	for _, addr := range f.servers {
-		reply, err := ask(ctx, addr)
+		reply, err := ask(ctx, addr, f.security())
 		if err == nil {
-			leader := cluster.NewLeader(reply.ClusterID, func() []string { return f.servers }, cluster.DialOptions{})
+			leader := cluster.NewLeader(reply.ClusterID, func() []string { return f.servers }, cluster.DialOptions{Security: f.security()})
 			return leader, reply, nil
 		}
 		if errors.Is(ctx.Err(), context.Canceled) {
@@ -73,8 +77,8 @@ func (r reason) Error() string {
 	return strings.TrimSpace(text[strings.LastIndex(text, ": ")+1:])
 }
 
-func ask(ctx context.Context, addr string) (*wire.StatusReply, error) {
-	c, err := cluster.Dial(addr, cluster.DialOptions{})
+func ask(ctx context.Context, addr string, security cluster.Security) (*wire.StatusReply, error) {
+	c, err := cluster.Dial(addr, cluster.DialOptions{Security: security})
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,9 @@ type nodeFlags struct {
 	preset  string
 	leash   bool
 	verbose bool
+	open    bool   // listen and dial off loopback
+	faults  string // address of fault control, "" for none
+	journal string // file, "" for none
 }
 
 func (f *nodeFlags) add(cmd *cobra.Command) {
@@ -35,6 +38,14 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.gossip, "gossip", "127.0.0.1:0", "`address` to gossip at; without TLS it must be on loopback")
 	fl.StringArrayVar(&f.join, "join", nil, "gRPC `address` of any server of the cluster (repeatable)")
 	fl.StringVar(&f.preset, "preset", "local", "gossip timings of a `place`: local or lan")
+	addOpenNetwork(fl, &f.open)
+	fl.StringVar(&f.faults, "faults", "", "`address` at which faults of this node's links are controlled (for tests)")
+	fl.StringVar(&f.journal, "journal", "", "`file` that what this node saw is appended to (for tests)")
+	for _, hidden := range []string{"faults", "journal"} {
+		if err := fl.MarkHidden(hidden); err != nil {
+			panic(err) // a flag that was not defined just above
+		}
+	}
 	fl.BoolVar(&f.leash, "leash", false, "end when standard input closes (for a parent process)")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "log debug messages")
 }
@@ -71,19 +82,22 @@ func (f *nodeFlags) check(listen map[string]string) error {
 		errs = append(errs, fielderr.New("--preset", f.preset, "local or lan"))
 	}
 	addrs := map[string]string{"--gossip": f.gossip}
+	if f.faults != "" {
+		addrs["--faults"] = f.faults
+	}
 	maps.Copy(addrs, listen)
 	for _, flag := range slices.Sorted(maps.Keys(addrs)) {
-		errs = append(errs, checkAddr(flag, addrs[flag]))
+		errs = append(errs, checkAddr(f.security(), flag, addrs[flag]))
 	}
 	for _, addr := range f.join {
-		errs = append(errs, checkAddr("--join", addr))
+		errs = append(errs, checkAddr(f.security(), "--join", addr))
 	}
 	return errors.Join(errs...)
 }
 
 // checkAddr refuses an address that a node of an insecure mesh must not use.
-func checkAddr(flag, addr string) error {
-	err := cluster.Security{}.CheckAddr(addr)
+func checkAddr(security cluster.Security, flag, addr string) error {
+	err := security.CheckAddr(addr)
 	switch {
 	case errors.Is(err, cluster.ErrNotLoopback):
 		return fielderr.New(flag, addr, "an address on loopback, such as 127.0.0.1:7400: links are neither encrypted nor authenticated yet")
@@ -96,14 +110,15 @@ func checkAddr(flag, addr string) error {
 // waitNotice is how often a node says that it waits for a server to answer.
 const waitNotice = 10 * time.Second
 
-// introduce asks the servers at addrs which cluster they are and where it
+// introduce asks the servers of --join which cluster they are and where it
 // gossips, until one answers.
-func introduce(ctx context.Context, addrs []string, req *wire.JoinRequest, logger *slog.Logger) (*wire.JoinReply, error) {
+func (f *nodeFlags) introduce(ctx context.Context, req *wire.JoinRequest, dial cluster.DialOptions) (*wire.JoinReply, error) {
+	addrs, logger := f.join, f.logger()
 	var last error
 	warned := time.Time{}
 	for {
 		for _, addr := range addrs {
-			reply, err := askToJoin(ctx, addr, req)
+			reply, err := askToJoin(ctx, addr, req, dial)
 			if err == nil {
 				return reply, nil
 			}
@@ -124,8 +139,8 @@ func introduce(ctx context.Context, addrs []string, req *wire.JoinRequest, logge
 	}
 }
 
-func askToJoin(ctx context.Context, addr string, req *wire.JoinRequest) (*wire.JoinReply, error) {
-	c, err := cluster.Dial(addr, cluster.DialOptions{})
+func askToJoin(ctx context.Context, addr string, req *wire.JoinRequest, dial cluster.DialOptions) (*wire.JoinReply, error) {
+	c, err := cluster.Dial(addr, dial)
 	if err != nil {
 		return nil, err
 	}

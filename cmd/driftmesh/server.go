@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/cluster/faults"
 	"github.com/driftmesh/driftmesh/internal/atomicfile"
 	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
@@ -69,7 +70,12 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 	defer func() { err = errors.Join(err, id.Close()) }()
 	logger = logger.With("node", id.NodeID())
 
-	listener, err := cluster.Security{}.Listen(ctx, f.grpc)
+	links, err := f.links(id.NodeID(), logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, links.Close()) }()
+	listener, err := links.security.Listen(ctx, f.grpc)
 	if err != nil {
 		return err
 	}
@@ -85,6 +91,7 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 		Dir: filepath.Join(id.Dir(), raftDir), ID: id.NodeID(), Listen: f.raft,
 		Resolve: func(id string) (string, bool) { meshReady.Wait(); return mesh.Resolve(id) },
 		Single:  f.single, Bootstrap: f.init && fresh, Logger: logger,
+		Dial: links.Dialer(faults.Raft),
 	})
 	if err != nil {
 		meshReady.Done()
@@ -100,6 +107,7 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 		mesh, err = cluster.NewMesh(cluster.MeshConfig{
 			NodeID: id.NodeID(), ClusterID: id.ClusterID(), Role: cluster.RoleServer,
 			Bind: f.gossip, GRPCAddr: addr, RaftAddr: rep.Addr(), Preset: preset, Log: logger,
+			Security: links.security, Transport: links.transport(),
 		})
 	}
 	if err != nil {
@@ -108,14 +116,15 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 		return err
 	}
 	meshReady.Done()
+	links.Names(faults.Members(mesh))
 	defer func() {
 		sctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
 		err = errors.Join(err, mesh.Close(sctx))
 	}()
 
-	srv := paramserver.NewServer(paramserver.Config{Replica: rep, Mesh: mesh, Node: id.NodeID(), Addr: addr, Clock: clock.Real{}, Logger: logger})
-	rpc := cluster.NewServer(cluster.ServerOptions{ClusterID: id.ClusterID})
+	srv := paramserver.NewServer(paramserver.Config{Replica: rep, Mesh: mesh, Node: id.NodeID(), Addr: addr, Clock: clock.Real{}, Logger: logger, Journal: links.journal})
+	rpc := cluster.NewServer(cluster.ServerOptions{ClusterID: id.ClusterID, Security: links.security})
 	cluster.RegisterMesh(rpc, srv)
 	cluster.RegisterParameters(rpc, srv)
 	logger.Info("serving", "grpc", addr, "gossip", mesh.Addr(), "raft", rep.Addr(), "cluster", id.ClusterID())
@@ -136,7 +145,7 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 			cancel(err)
 		}
 	})
-	err = enter(ctx, f, id, mesh, rep, addr)
+	err = enter(ctx, f, id, mesh, rep, addr, links)
 	if err == nil && ctx.Err() == nil {
 		err = atomicfile.WriteBytes(filepath.Join(id.Dir(), votedFile), 0o644, nil)
 	}
@@ -185,7 +194,7 @@ func serverIdentity(ctx context.Context, f *serverFlags) (id *cluster.Identity, 
 	if err := needJoin(f.join); err != nil {
 		return nil, false, errors.Join(err, id.Close())
 	}
-	reply, err := introduce(ctx, f.join, &wire.JoinRequest{NodeID: id.NodeID()}, f.logger())
+	reply, err := f.introduce(ctx, &wire.JoinRequest{NodeID: id.NodeID()}, cluster.DialOptions{Security: f.security()})
 	if err == nil {
 		err = id.SetClusterID(reply.ClusterID)
 	}
@@ -215,7 +224,7 @@ func neverVoted(dir string) (bool, error) {
 
 // enter makes the node a member: of the gossip, through the servers it was told
 // of, and of the raft configuration, if it is not a voter yet.
-func enter(ctx context.Context, f *serverFlags, id *cluster.Identity, mesh *cluster.Mesh, rep *replica.Replica, addr string) error {
+func enter(ctx context.Context, f *serverFlags, id *cluster.Identity, mesh *cluster.Mesh, rep *replica.Replica, addr string, links *links) error {
 	if f.init {
 		return found(ctx, id, rep)
 	}
@@ -226,7 +235,7 @@ func enter(ctx context.Context, f *serverFlags, id *cluster.Identity, mesh *clus
 		}
 		return fielderr.New("--join", nil, "the gRPC address of another server, because this one is a voter among several")
 	}
-	if reply, err := introduce(ctx, f.join, &wire.JoinRequest{ClusterID: id.ClusterID(), NodeID: id.NodeID()}, f.logger()); err != nil {
+	if reply, err := f.introduce(ctx, &wire.JoinRequest{ClusterID: id.ClusterID(), NodeID: id.NodeID()}, links.dial(faults.RPC)); err != nil {
 		return err
 	} else if err := mesh.Join(ctx, reply.Gossip...); err != nil {
 		return err
@@ -240,7 +249,7 @@ func enter(ctx context.Context, f *serverFlags, id *cluster.Identity, mesh *clus
 			return nil
 		}
 	}
-	leader := cluster.NewLeader(id.ClusterID(), func() []string { return f.join }, cluster.DialOptions{})
+	leader := cluster.NewLeader(id.ClusterID(), func() []string { return f.join }, links.dial(faults.RPC))
 	defer leader.Close()
 	_, err = cluster.CallIdempotent(ctx, leader, (*cluster.Client).Join, &wire.JoinRequest{
 		ClusterID: id.ClusterID(), NodeID: id.NodeID(), RaftAddr: rep.Addr(), GRPCAddr: addr,

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/cluster/faults"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/nice"
 	"github.com/driftmesh/driftmesh/internal/wire"
@@ -62,7 +63,12 @@ func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, id.Close()) }()
-	reply, err := introduce(ctx, f.join, &wire.JoinRequest{ClusterID: id.ClusterID(), NodeID: id.NodeID()}, f.logger())
+	links, err := f.links(id.NodeID(), logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, links.Close()) }()
+	reply, err := f.introduce(ctx, &wire.JoinRequest{ClusterID: id.ClusterID(), NodeID: id.NodeID()}, links.dial(faults.RPC))
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil // told to end before a server was there
@@ -80,10 +86,12 @@ func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) 
 	mesh, err := cluster.NewMesh(cluster.MeshConfig{
 		NodeID: id.NodeID(), ClusterID: id.ClusterID(), Role: cluster.RoleWorker,
 		Bind: f.gossip, Slots: f.slots, Preset: preset, Log: logger,
+		Security: links.security, Transport: links.transport(),
 	})
 	if err != nil {
 		return err
 	}
+	links.Names(faults.Members(mesh))
 	defer func() {
 		sctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
@@ -104,11 +112,11 @@ func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) 
 		}
 		return append(out, f.join...)
 	}
-	leader := cluster.NewLeader(id.ClusterID(), candidates, cluster.DialOptions{})
+	leader := cluster.NewLeader(id.ClusterID(), candidates, links.dial(faults.RPC))
 	defer func() { err = errors.Join(err, leader.Close()) }()
 	var slots sync.WaitGroup
 	for i := range f.slots {
-		w := &sampler.Worker{ClusterID: id.ClusterID(), Node: id.NodeID(), Slot: i, Leader: leader, Logger: logger}
+		w := &sampler.Worker{ClusterID: id.ClusterID(), Node: id.NodeID(), Slot: i, Leader: leader, Logger: logger, Journal: links.journal}
 		slots.Go(func() {
 			if err := w.Run(ctx); err != nil {
 				logger.Error("slot ended", "slot", i, "error", err)

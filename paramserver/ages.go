@@ -13,6 +13,7 @@ type ages struct {
 	stamps  map[uint64]int64 // Unix nanoseconds by committed version
 	order   []uint64         // its keys, oldest first
 	seconds sample           // of the trajectories since the last call of stats
+	observe func(float64)    // sees every age too; nil for nobody
 }
 
 // maxStamps is how many committed versions are remembered. A trajectory that is
@@ -36,7 +37,11 @@ func (a *ages) committed(version uint64, stamp int64) {
 // used counts one trajectory of that version, trained on now.
 func (a *ages) used(version uint64, now time.Time) {
 	if stamp, ok := a.stamps[version]; ok {
-		a.seconds.add(time.Duration(now.UnixNano() - stamp).Seconds())
+		age := time.Duration(now.UnixNano() - stamp).Seconds()
+		a.seconds.add(age)
+		if a.observe != nil {
+			a.observe(age)
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ func (s *Server) Events(req *wire.EventsRequest, stream grpc.ServerStreamingServ
 		changed := s.Replica.Changed()
 		var events []fsm.Event
 		var at uint64
-		s.Replica.Read(func(st *fsm.State) { events, at = eventsOf(st, after), st.Index() })
+		s.Replica.Read(func(st *fsm.State) { events, at = st.Events(after), st.Index() })
 		for _, reply := range eventReplies(events, req.Job) {
 			if err := stream.Send(reply); err != nil {
 				return err
@@ -65,12 +65,4 @@ func eventReplies(events []fsm.Event, job string) (out []*wire.EventsReply) {
 		})
 	}
 	return out
-}
-
-// eventsOf is the ring of a state that keeps one.
-func eventsOf(st any, after uint64) []fsm.Event {
-	if ring, ok := st.(interface{ Events(uint64) []fsm.Event }); ok {
-		return ring.Events(after)
-	}
-	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/journal"
 	"github.com/driftmesh/driftmesh/internal/nice"
+	"github.com/driftmesh/driftmesh/internal/telemetry"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 	"github.com/driftmesh/driftmesh/paramserver/replica"
@@ -129,7 +130,9 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 		nice.Goroutine(learnerNice) // as above
 		ev.run(evCtx)
 	})
+	unmeasure := s.measure(l, intake, ev.ages)
 	err = l.Run(ctx)
+	unmeasure()
 	stop()
 	s.Journal.Write(journal.Entry{Kind: journal.Ended, Job: j.ID, Node: s.Node, Epoch: j.Epoch, Detail: fmt.Sprint(err)})
 	evaluating.Wait()
@@ -166,6 +169,7 @@ func (s *Server) ended(ctx context.Context, j *fsm.Job, r *running) {
 	}
 	s.failures[j.ID] = f
 	s.mu.Unlock()
+	s.Telemetry.Add(telemetry.Rollbacks, 1, j.ID)
 	s.Logger.Error("learner failed", "job", j.ID, "epoch", r.epoch, "failures", f.count, "error", r.err)
 	if f.count >= maxFailures && ctx.Err() == nil {
 		s.pause(ctx, j.ID, r)

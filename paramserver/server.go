@@ -10,11 +10,12 @@ import (
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/journal"
+	"github.com/driftmesh/driftmesh/internal/telemetry"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 	"github.com/driftmesh/driftmesh/paramserver/replica"
 )
 
-// Config is what a Server stands on; every field but Journal is required.
+// Config is what a Server stands on; every field but Journal and Telemetry is required.
 type Config struct {
 	Replica *replica.Replica
 	Mesh    *cluster.Mesh
@@ -25,6 +26,8 @@ type Config struct {
 	// Journal keeps what the learners of this node proposed and what became of
 	// it; nil keeps nothing.
 	Journal *journal.Journal
+	// Telemetry takes the server's numbers; nil: nobody does.
+	Telemetry *telemetry.Registry
 }
 
 // Server is one parameter server node: it answers the mesh protocol from its
@@ -46,18 +49,21 @@ type Server struct {
 	wake     chan struct{}
 	loops    sync.WaitGroup // learners
 	backups  atomic.Int32   // being sent
+	meters   meters
 
 	publication publication
 }
 
 // NewServer returns a Server that answers the protocol; Run makes it act.
 func NewServer(c Config) *Server {
-	return &Server{
+	s := &Server{
 		Config:   c,
 		learners: map[string]*running{}, granted: map[string]uint64{}, draining: map[string]int{},
 		failures: map[string]failure{}, hubs: map[string]*hub{}, lost: map[string]time.Time{},
 		wake: make(chan struct{}, 1),
 	}
+	c.Telemetry.Read(s.collect)
+	return s
 }
 
 // reconcileEvery bounds how long a lost notification, or a change that makes

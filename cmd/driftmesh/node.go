@@ -25,6 +25,8 @@ type nodeFlags struct {
 	gossip  string
 	join    []string
 	preset  string
+	http    string
+	logs    string
 	leash   bool
 	verbose bool
 	open    bool   // listen and dial off loopback
@@ -46,6 +48,8 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 			panic(err) // a flag that was not defined just above
 		}
 	}
+	fl.StringVar(&f.http, "http", "", "`address` of /metrics, /healthz and /readyz; off by default")
+	fl.StringVar(&f.logs, "log-format", "text", "`form` of log lines: text or json")
 	fl.BoolVar(&f.leash, "leash", false, "end when standard input closes (for a parent process)")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "log debug messages")
 }
@@ -55,7 +59,7 @@ func (f *nodeFlags) logger() *slog.Logger {
 	if f.verbose {
 		level = slog.LevelDebug
 	}
-	return newLogger(os.Stderr, level)
+	return newLogger(os.Stderr, level, f.logs)
 }
 
 // onLeash returns a context that also ends when standard input closes.
@@ -81,9 +85,15 @@ func (f *nodeFlags) check(listen map[string]string) error {
 	if _, err := cluster.PresetByName(f.preset); err != nil {
 		errs = append(errs, fielderr.New("--preset", f.preset, "local or lan"))
 	}
+	if f.logs != "text" && f.logs != "json" {
+		errs = append(errs, fielderr.New("--log-format", f.logs, "text or json"))
+	}
 	addrs := map[string]string{"--gossip": f.gossip}
 	if f.faults != "" {
 		addrs["--faults"] = f.faults
+	}
+	if f.http != "" {
+		addrs["--http"] = f.http
 	}
 	maps.Copy(addrs, listen)
 	for _, flag := range slices.Sorted(maps.Keys(addrs)) {

@@ -18,6 +18,7 @@ import (
 	"github.com/driftmesh/driftmesh/internal/atomicfile"
 	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/telemetry"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
@@ -82,6 +83,12 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 	defer listener.Close()
 	addr := listener.Addr().String()
 
+	metrics, err := f.openHTTP(ctx)
+	if err != nil {
+		return err
+	}
+	defer metrics.Close()
+
 	// Gossip carries the raft address, which is known only once the replica
 	// listens; the replica resolves peers through gossip.
 	var mesh *cluster.Mesh
@@ -123,10 +130,11 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 		err = errors.Join(err, mesh.Close(sctx))
 	}()
 
-	srv := paramserver.NewServer(paramserver.Config{Replica: rep, Mesh: mesh, Node: id.NodeID(), Addr: addr, Clock: clock.Real{}, Logger: logger, Journal: links.journal})
+	srv := paramserver.NewServer(paramserver.Config{Replica: rep, Mesh: mesh, Node: id.NodeID(), Addr: addr, Clock: clock.Real{}, Logger: logger, Journal: links.journal, Telemetry: metrics.Registry})
 	rpc := cluster.NewServer(cluster.ServerOptions{ClusterID: id.ClusterID, Security: links.security})
 	cluster.RegisterMesh(rpc, srv)
 	cluster.RegisterParameters(rpc, srv)
+	metrics.start(telemetry.Probes{Healthy: srv.Healthy, Ready: srv.Ready}, logger, id.NodeID(), id.ClusterID(), string(cluster.RoleServer), version)
 	logger.Info("serving", "grpc", addr, "gossip", mesh.Addr(), "raft", rep.Addr(), "cluster", id.ClusterID())
 	if f.single {
 		logger.Info("one voter has no peers: the loss of its disk is the loss of its jobs")

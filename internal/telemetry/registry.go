@@ -26,20 +26,66 @@ type Registry struct {
 
 	mu      sync.Mutex
 	sources []Source
-	counts  map[*Metric]map[string]*series
+	counts  map[*Metric]map[string]*Series
 	dropped float64
 }
 
-// series is one label set of a counter or a histogram that is pushed.
-type series struct {
-	labels  []string
+// Series is one label set of a counter or a histogram that is pushed. Its
+// methods are safe for concurrent use, and a nil *Series keeps nothing.
+type Series struct {
+	metric *Metric
+	labels []string
+
+	mu      sync.Mutex
 	value   float64  // of a counter; the sum of a histogram
 	buckets []uint64 // of a histogram; not cumulative, the last is beyond all bounds
 }
 
+// Add counts n ≥ 0 up on a counter.
+func (s *Series) Add(n float64) {
+	if s == nil || n < 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.value += n
+}
+
+// Observe adds one observation to a histogram.
+func (s *Series) Observe(v float64) {
+	if s == nil {
+		return
+	}
+	i := 0
+	for i < len(s.metric.Buckets) && v > s.metric.Buckets[i] {
+		i++
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.value += v
+	s.buckets[i]++
+}
+
+// sample is the present value for a scrape.
+func (s *Series) sample() prometheus.Metric {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.metric.Kind == Counter {
+		return prometheus.MustNewConstMetric(s.metric.desc(), prometheus.CounterValue, s.value, valid(s.labels)...)
+	}
+	cumulative, count := map[float64]uint64{}, uint64(0)
+	for i, n := range s.buckets {
+		count += n
+		if i < len(s.metric.Buckets) {
+			cumulative[s.metric.Buckets[i]] = count
+		}
+	}
+	return prometheus.MustNewConstHistogram(s.metric.desc(), count, s.value, cumulative, valid(s.labels)...)
+}
+
 // NewRegistry returns a Registry with the Go runtime's and the process' metrics.
 func NewRegistry() *Registry {
-	r := &Registry{prom: prometheus.NewRegistry(), counts: map[*Metric]map[string]*series{}}
+	r := &Registry{prom: prometheus.NewRegistry(), counts: map[*Metric]map[string]*Series{}}
 	r.prom.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), (*collector)(r))
 	return r
 }
@@ -55,40 +101,25 @@ func (r *Registry) Read(s Source) {
 }
 
 // Add counts n ≥ 0 up on a counter.
-func (r *Registry) Add(m *Metric, n float64, labels ...string) {
-	if r == nil || n < 0 {
-		return
-	}
-	r.push(m, Counter, labels, func(s *series) { s.value += n })
-}
+func (r *Registry) Add(m *Metric, n float64, labels ...string) { r.Series(m, labels...).Add(n) }
 
 // Observe adds one observation to a histogram.
-func (r *Registry) Observe(m *Metric, v float64, labels ...string) {
-	if r == nil {
-		return
-	}
-	r.push(m, Histogram, labels, func(s *series) {
-		if s.buckets == nil {
-			s.buckets = make([]uint64, len(m.Buckets)+1)
-		}
-		s.value += v
-		i := 0
-		for i < len(m.Buckets) && v > m.Buckets[i] {
-			i++
-		}
-		s.buckets[i]++
-	})
-}
+func (r *Registry) Observe(m *Metric, v float64, labels ...string) { r.Series(m, labels...).Observe(v) }
 
-func (r *Registry) push(m *Metric, kind Kind, labels []string, change func(*series)) {
-	if m.Kind != kind || len(labels) != len(m.Labels) {
+// Series returns the series of a label set, for what is pushed often; nil once
+// the metric has as many as there may be.
+func (r *Registry) Series(m *Metric, labels ...string) *Series {
+	if r == nil {
+		return nil
+	}
+	if m.Kind == Gauge || len(labels) != len(m.Labels) {
 		panic(fmt.Sprintf("telemetry: %s is a %s with labels %v", m.Name, m.Kind, m.Labels)) // a programming error, as in Prometheus' own client
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	sets := r.counts[m]
 	if sets == nil {
-		sets = map[string]*series{}
+		sets = map[string]*Series{}
 		r.counts[m] = sets
 	}
 	key := strings.Join(labels, "\xff")
@@ -96,12 +127,15 @@ func (r *Registry) push(m *Metric, kind Kind, labels []string, change func(*seri
 	if s == nil {
 		if len(sets) >= maxSeries {
 			r.dropped++
-			return
+			return nil
 		}
-		s = &series{labels: append([]string(nil), labels...)}
+		s = &Series{metric: m, labels: append([]string(nil), labels...)}
+		if m.Kind == Histogram {
+			s.buckets = make([]uint64, len(m.Buckets)+1)
+		}
 		sets[key] = s
 	}
-	change(s)
+	return s
 }
 
 // collector is the Registry as Prometheus' client sees it. It describes nothing
@@ -154,18 +188,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			continue // never both pushed and read
 		}
 		for _, s := range sets {
-			if m.Kind == Counter {
-				out <- prometheus.MustNewConstMetric(m.desc(), prometheus.CounterValue, s.value, valid(s.labels)...)
-				continue
-			}
-			cumulative, count := map[float64]uint64{}, uint64(0)
-			for i, n := range s.buckets {
-				count += n
-				if i < len(m.Buckets) {
-					cumulative[m.Buckets[i]] = count
-				}
-			}
-			out <- prometheus.MustNewConstHistogram(m.desc(), count, s.value, cumulative, valid(s.labels)...)
+			out <- s.sample()
 		}
 	}
 	out <- prometheus.MustNewConstMetric(DroppedSeries.desc(), prometheus.CounterValue, r.dropped)

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/telemetry"
 )
 
@@ -20,7 +19,7 @@ func (f *nodeFlags) openHTTP(ctx context.Context) (*httpServer, error) {
 	if f.http == "" {
 		return &httpServer{}, nil
 	}
-	l, err := cluster.Security{}.Listen(ctx, f.http)
+	l, err := f.security().Listen(ctx, f.http)
 	if err != nil {
 		return nil, fmt.Errorf("--http: %w", err)
 	}

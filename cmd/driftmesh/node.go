@@ -85,7 +85,7 @@ func (f *nodeFlags) check(listen map[string]string) error {
 	if _, err := cluster.PresetByName(f.preset); err != nil {
 		errs = append(errs, fielderr.New("--preset", f.preset, "local or lan"))
 	}
-	if f.logs != "text" && f.logs != "json" {
+	if f.logs != "" && f.logs != "text" && f.logs != "json" {
 		errs = append(errs, fielderr.New("--log-format", f.logs, "text or json"))
 	}
 	addrs := map[string]string{"--gossip": f.gossip}

@@ -38,6 +38,11 @@ type Config struct {
 	// TrailingBytes of entries stay in the log behind a snapshot, for followers
 	// that are a little behind. 0: 64 MiB, which is also the most.
 	TrailingBytes int64
+	// ScrubEvery is the time between two passes that compare all bytes on disk and
+	// in memory with their checksums, ScrubRate their bytes per second. 0: an
+	// hour, 8 MiB.
+	ScrubEvery time.Duration
+	ScrubRate  int64
 	// ClusterID and Generation are what the raft port asks of every peer: nodes
 	// of another cluster, and of a cluster that was restored since, are refused.
 	// Once the replicated state knows a newer generation, that one counts. ""
@@ -47,6 +52,10 @@ type Config struct {
 	// Dial opens a connection to a peer's raft address; nil is plain TCP. Fault
 	// injection puts itself here.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// WriteFault is asked before every write to disk, with FaultLog, FaultVote or
+	// FaultSnapshot; an error is taken for the disk's. nil: none. For fault
+	// injection.
+	WriteFault func(what string) error
 	// ReadIndex asks the present leader for its Replica.ReadIndex. A replica that
 	// does not lead needs it for Linearize; nil: only the leader linearizes.
 	ReadIndex func(ctx context.Context) (uint64, error)
@@ -56,7 +65,9 @@ type Config struct {
 
 const (
 	defaultBytes = 64 << 20
-	defaultEvery = 10 * time.Minute
+	defaultEvery = 10 * time.Minute // between snapshots
+	defaultScrub = time.Hour
+	defaultRate  = 8 << 20  // bytes per second of a scrub
 	segmentSize  = 16 << 20 // of the log: it is deleted by whole segments
 	cacheEntries = 16       // of the log kept in memory
 	maxAppend    = 16       // entries that travel together
@@ -75,6 +86,10 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fielderr.New("replica.snapshot_bytes", c.SnapshotBytes, "0 for the default, or more")
 	case c.SnapshotEvery < 0:
 		return c, fielderr.New("replica.snapshot_every", c.SnapshotEvery, "0 for the default, or a duration above 0")
+	case c.ScrubEvery < 0:
+		return c, fielderr.New("replica.scrub_every", c.ScrubEvery, "0 for the default, or a duration above 0")
+	case c.ScrubRate < 0:
+		return c, fielderr.New("replica.scrub_rate", c.ScrubRate, "0 for the default, or bytes per second")
 	case c.TrailingBytes < 0 || c.TrailingBytes > defaultBytes:
 		return c, fielderr.New("replica.trailing_bytes", c.TrailingBytes, "0 for the default, or at most 64 MiB")
 	}
@@ -83,6 +98,15 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.SnapshotEvery == 0 {
 		c.SnapshotEvery = defaultEvery
+	}
+	if c.ScrubEvery == 0 {
+		c.ScrubEvery = defaultScrub
+	}
+	if c.ScrubRate == 0 {
+		c.ScrubRate = defaultRate
+	}
+	if c.WriteFault == nil {
+		c.WriteFault = func(string) error { return nil }
 	}
 	if c.TrailingBytes == 0 {
 		c.TrailingBytes = defaultBytes

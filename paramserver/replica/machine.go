@@ -123,11 +123,11 @@ func (m *machine) trailing(limit int64) uint64 {
 	return uint64(max(1, limit*m.entries/m.bytes))
 }
 
-// due says whether the log has outgrown its last snapshot.
-func (m *machine) due() bool {
+// due says whether at least so many bytes of entries are in no snapshot.
+func (m *machine) due(bytes int64) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.bytes >= m.snapshotBytes
+	return m.bytes >= bytes
 }
 
 func (m *machine) read(f func(*fsm.State)) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,11 +96,12 @@ func (r *Replica) open() (err error) {
 	if err != nil {
 		return err
 	}
-	store, stable, err := openStore(r.cfg.Dir, r.log, r.fail)
+	store, stable, err := openStore(r.cfg, r.fail)
 	if err != nil {
 		return err
 	}
 	closers = append(closers, store.close)
+	r.store = store
 	if err := store.verify(newest); err != nil {
 		return err
 	}
@@ -113,11 +113,12 @@ func (r *Replica) open() (err error) {
 	r.trans = newTransport(layer, r.resolve(layer), newBridge(r.log, "raft-net"))
 	closers = append(closers, r.trans.shut)
 
-	cache, err := raft.NewLogCache(cacheEntries, store)
+	cache, err := raft.NewLogCache(cacheEntries, haltingLog{store})
 	if err != nil {
 		return err
 	}
-	return r.start(raftConfig(r.cfg.ID, r.cfg.Single, logger), cache, stable, snaps, r.trans)
+	return r.start(raftConfig(r.cfg.ID, r.cfg.Single, logger), cache,
+		haltingStable{stable, r.cfg.WriteFault, r.fail}, haltingSnapshots{snaps, r.cfg.WriteFault, r.fail}, r.trans)
 }
 
 // belong is what this node says of itself on the raft port, and asks of others.
@@ -176,8 +177,8 @@ func (r *Replica) start(cfg *raft.Config, logs raft.LogStore, stable raft.Stable
 		}
 		return err
 	}
-	r.wg.Add(1)
-	go r.supervise()
+	r.wg.Go(r.supervise)
+	r.wg.Go(r.scrubLoop)
 	return nil
 }
 
@@ -200,7 +201,8 @@ func classify(err error) error {
 }
 
 // openStore opens the log under its checks.
-func openStore(dir string, log *slog.Logger, fail func(error)) (*checkedStore, raft.StableStore, error) {
+func openStore(cfg Config, fail func(error)) (*checkedStore, raft.StableStore, error) {
+	dir, log := cfg.Dir, cfg.Logger
 	logDir, tailPath := filepath.Join(dir, logName), filepath.Join(dir, tailName)
 	_, noLog := os.Stat(logDir)
 	if _, err := os.Stat(tailPath); errors.Is(err, fs.ErrNotExist) && noLog == nil {
@@ -217,7 +219,7 @@ func openStore(dir string, log *slog.Logger, fail func(error)) (*checkedStore, r
 	if err != nil {
 		return nil, nil, errors.Join(err, tail.close())
 	}
-	return &checkedStore{wal: w, tail: tail, fail: fail}, w, nil
+	return &checkedStore{wal: w, tail: tail, fail: fail, fault: cfg.WriteFault}, w, nil
 }
 
 // openWAL turns every refusal of the log to open, panics of its index file
@@ -242,11 +244,16 @@ func openWAL(dir string, logger hclog.Logger) (w *raftwal.WAL, err error) {
 // system refuses, such as room on the disk, is the administrator's to mend;
 // anything else, and a file that is missing, is damage.
 func unopened(err error) error {
-	var refusal syscall.Errno
-	if err == nil || errors.As(err, &refusal) && !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrDamaged) {
+	if err == nil || refused(err) && !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrDamaged) {
 		return err
 	}
 	return damaged("the log does not open: %w", err)
+}
+
+// refused says whether the operating system gave the reason of an error.
+func refused(err error) bool {
+	var errno syscall.Errno
+	return errors.As(err, &errno)
 }
 
 // openSnapshots opens the store and checks that the newest snapshot's bytes are

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 	"github.com/hashicorp/raft"
@@ -40,7 +41,8 @@ type Replica struct {
 	log     *slog.Logger
 	raft    *raft.Raft
 	machine *machine
-	trans   *transport // nil in memory
+	trans   *transport    // nil in memory
+	store   *checkedStore // nil in memory
 	release func() error
 
 	gate    gate
@@ -84,6 +86,7 @@ func (r *Replica) Fail(err error) { r.fail(err) }
 // wrong. It is called from inside raft and must not wait for it.
 func (r *Replica) fail(err error) {
 	r.failOnce.Do(func() {
+		err = storageError(r.cfg.Dir, err)
 		r.failure = err
 		r.log.Error("the replica stops", "error", err)
 		close(r.failed)
@@ -94,16 +97,18 @@ func (r *Replica) fail(err error) {
 // supervise takes the snapshots that the machine finds due and stops raft
 // after a failure.
 func (r *Replica) supervise() {
-	defer r.wg.Done()
 	defer close(r.done)
+	tick := time.NewTicker(r.cfg.SnapshotEvery)
+	defer tick.Stop()
 	for {
 		select {
 		case <-r.machine.full:
-			if !r.machine.due() {
-				continue // the snapshot just taken covers the signal
+			if r.machine.due(r.cfg.SnapshotBytes) { // or the snapshot just taken covers the signal
+				r.snapshotDue()
 			}
-			if err := r.Snapshot(); err != nil && !errors.Is(err, raft.ErrRaftShutdown) {
-				r.log.Warn("snapshot failed; the log grows until the next one", "error", err)
+		case <-tick.C:
+			if r.machine.due(1) {
+				r.snapshotDue()
 			}
 		case <-r.failed:
 			r.raft.Shutdown().Error()
@@ -115,8 +120,15 @@ func (r *Replica) supervise() {
 	}
 }
 
+func (r *Replica) snapshotDue() {
+	if err := r.Snapshot(); err != nil && !errors.Is(err, raft.ErrRaftShutdown) && r.Err() == nil {
+		r.log.Warn("snapshot failed; the log grows until the next one", "error", err)
+	}
+}
+
 // Snapshot writes the state to disk and shortens the log. The replica does so
-// by itself after Config.SnapshotBytes of entries.
+// by itself after Config.SnapshotBytes of entries, and every
+// Config.SnapshotEvery in which anything was applied.
 func (r *Replica) Snapshot() error {
 	keep := r.raft.ReloadableConfig()
 	keep.TrailingLogs = r.machine.trailing(r.cfg.TrailingBytes)

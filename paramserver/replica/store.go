@@ -34,6 +34,8 @@ type wal interface {
 type checkedStore struct {
 	wal  wal
 	fail func(error) // told once of every error after which the node must stop
+	// fault injects errors before writes; see Config.WriteFault.
+	fault func(what string) error
 
 	mu   sync.Mutex // one writer at a time: log and tail move together
 	tail *tailFile
@@ -182,7 +184,13 @@ func (s *checkedStore) write(change func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err == nil {
-		if s.err = change(); s.err != nil {
+		if s.fault != nil {
+			s.err = s.fault(FaultLog)
+		}
+		if s.err == nil {
+			s.err = change()
+		}
+		if s.err != nil {
 			s.fail(fmt.Errorf("log storage: %w", s.err))
 		}
 	}

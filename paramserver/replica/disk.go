@@ -3,10 +3,12 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"syscall"
 
 	"github.com/hashicorp/raft"
+	"github.com/hashicorp/raft-wal/types"
 )
 
 // ErrNoSpace says that the disk had no room for a log entry, a vote or a
@@ -14,12 +16,33 @@ import (
 // acknowledged is on the disk.
 var ErrNoSpace = errors.New("no space left in the data directory")
 
-// storageError names a full disk.
+// storageError names a full disk. raft-wal has no room for its next segment and
+// says only that the last one is sealed, so the disk is asked.
 func storageError(dir string, err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	cause := err
+	if errors.Is(err, types.ErrSealed) {
+		cause = probe(dir)
+	}
+	if errors.Is(cause, syscall.ENOSPC) || errors.Is(cause, syscall.EDQUOT) {
 		return fmt.Errorf("%w: free some space on the disk of %s and start the node again: %w", ErrNoSpace, dir, err)
 	}
 	return err
+}
+
+// probe writes as much as a new segment of the log takes, and deletes it.
+func probe(dir string) (err error) {
+	f, err := os.CreateTemp(dir, "probe-*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	page := make([]byte, 1<<20)
+	for range segmentSize / len(page) {
+		if _, err := f.Write(page); err != nil {
+			return err
+		}
+	}
+	return f.Sync()
 }
 
 // haltingLog and haltingStable stand between raft and its stores. raft panics

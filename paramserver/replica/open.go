@@ -121,13 +121,17 @@ func (r *Replica) open() (err error) {
 		haltingStable{stable, r.cfg.WriteFault, r.fail}, haltingSnapshots{snaps, r.cfg.WriteFault, r.fail}, r.trans)
 }
 
+// handshakeLevel is the feature level from which every member makes the
+// handshake of the raft port.
+const handshakeLevel = 2
+
 // belong is what this node says of itself on the raft port, and asks of others.
 func (r *Replica) belong() membership {
 	m := membership{cluster: r.cfg.ClusterID, generation: r.cfg.Generation}
 	r.Read(func(s *fsm.State) {
-		m.generation = max(m.generation, generation(s))
+		m.generation = max(m.generation, s.Generation())
 		m.empty = s.ClusterID() == ""
-		m.legacy = featureLevel(s) < handshakeLevel
+		m.legacy = s.FeatureLevel() < handshakeLevel
 	})
 	return m
 }

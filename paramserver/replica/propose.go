@@ -14,6 +14,10 @@ import (
 // answered: what the leader holds in memory for followers that are slow.
 const maxInFlight = 32 << 20
 
+// maxWhole is the cap of a command in one log entry, before chunks; the log itself
+// refuses entries above 64 MiB.
+const maxWhole = 48 << 20
+
 // entryOverhead is what an entry costs besides its data: the structures around it.
 const entryOverhead = 1 << 10
 
@@ -31,7 +35,7 @@ func weight(data []byte) int64 { return min(int64(len(data))+entryOverhead, maxI
 // A large command that was aborted on its way is ErrUnknown like everything that
 // wants the same bytes to be sent again.
 func (r *Replica) ApplyEncodedAsync(encoded []byte) *Future {
-	parts, err := split(encoded)
+	parts, err := r.split(encoded)
 	if err != nil {
 		return resolved(err)
 	}
@@ -78,7 +82,7 @@ func (r *Replica) whole(last *Future) *Future {
 		defer close(f.done)
 		<-last.done
 		f.res, f.index, f.err = last.res, last.index, last.err
-		if f.err == nil && f.res.Outcome == aborted {
+		if f.err == nil && f.res.Outcome == fsm.Aborted {
 			f.err = fmt.Errorf("%w: the transfer was aborted: %s", ErrUnknown, f.res.Reason)
 		}
 	}) {
@@ -91,7 +95,7 @@ func (r *Replica) whole(last *Future) *Future {
 func (f *Future) failed() bool {
 	select {
 	case <-f.done:
-		return f.err != nil || f.res.Outcome == aborted
+		return f.err != nil || f.res.Outcome == fsm.Aborted
 	default:
 		return false
 	}
@@ -123,9 +127,19 @@ func outcome(err error) error {
 // again says whether a synchronous Apply may send the same bytes once more by
 // itself: the transfer was aborted, and this node can still carry it.
 func (r *Replica) again(ctx context.Context, f *Future) bool {
-	return ctx.Err() == nil && f.res.Outcome == aborted && errors.Is(f.err, ErrUnknown) && r.IsLeader()
+	return ctx.Err() == nil && f.res.Outcome == fsm.Aborted && errors.Is(f.err, ErrUnknown) && r.IsLeader()
 }
 
-const aborted fsm.Outcome = "aborted"
-
-func split(encoded []byte) ([][]byte, error) { return [][]byte{encoded}, nil }
+// split cuts a large command into chunks. A cluster whose members do not all
+// know chunks yet takes it whole, as the log alone bounds it.
+func (r *Replica) split(encoded []byte) ([][]byte, error) {
+	level := uint8(0)
+	r.Read(func(s *fsm.State) { level = s.FeatureLevel() })
+	if level >= 2 {
+		return fsm.Split(encoded, fsm.MaxEntry)
+	}
+	if len(encoded) > maxWhole {
+		return nil, fmt.Errorf("%w: %d bytes; the cap is %d until every server is upgraded (feature level 2)", fsm.ErrTooLarge, len(encoded), maxWhole)
+	}
+	return [][]byte{encoded}, nil
+}

@@ -1,0 +1,112 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
+)
+
+// askers is three voters of which each can ask the leader for its read index.
+func askers(t *testing.T) *peers {
+	t.Helper()
+	p := &peers{addr: map[string]string{}}
+	ask := func(ctx context.Context) (uint64, error) {
+		p.mu.Lock()
+		all := p.all
+		p.mu.Unlock()
+		for _, r := range all {
+			if index, err := r.ReadIndex(ctx); err == nil {
+				return index, nil
+			}
+		}
+		return 0, ErrNotLeader
+	}
+	for i, id := range []string{"a", "b", "c"} {
+		r := p.start(t, Config{Dir: t.TempDir(), ID: id, Bootstrap: i == 0, ClusterID: "c", ReadIndex: ask})
+		if i == 0 {
+			lead(t, r)
+			found2(t, r)
+		} else if err := p.all[0].AddVoter(testContext(t), id, r.Addr()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+// TestReadsOnAnyReplicaSeeWhatWasAnswered: right after every answer a follower
+// that linearizes must see it, also when the log ends with entries that reach no
+// state machine.
+func TestReadsOnAnyReplicaSeeWhatWasAnswered(t *testing.T) {
+	p := askers(t)
+	for v := range uint64(50) {
+		mustApply(t, p.all[0], commit(v, 4000))
+		for _, r := range p.all {
+			if err := r.Linearize(testContext(t)); err != nil {
+				t.Fatal(r.ID(), err)
+			}
+			if got := version(r); got != v+1 {
+				t.Fatalf("%s read version %d after %d was answered", r.ID(), got, v+1)
+			}
+		}
+	}
+	// A new leader: its term begins with an entry that no state machine sees.
+	if err := p.all[0].TransferLeadership(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	next := lead(t, p.all...)
+	for _, r := range p.all {
+		if err := r.Linearize(testContext(t)); err != nil {
+			t.Fatal(r.ID(), err)
+		}
+	}
+	// A configuration entry at the end likewise.
+	if err := next.AddNonvoter(testContext(t), "x", "127.0.0.1:1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range p.all {
+		if err := r.Linearize(testContext(t)); err != nil {
+			t.Fatal(r.ID(), err)
+		}
+	}
+	mustApply(t, next, commit(50, 4000))
+}
+
+func TestAFollowerWithoutALeaderDoesNotAnswer(t *testing.T) {
+	var asked atomic.Int64
+	r := start(t, Config{Dir: t.TempDir(), ID: "a", ReadIndex: func(context.Context) (uint64, error) {
+		asked.Add(1)
+		return 0, ErrNotLeader
+	}})
+	if err := r.Linearize(testContext(t)); !errors.Is(err, ErrNotLeader) || asked.Load() != 1 {
+		t.Fatal(err, asked.Load())
+	}
+	// An index that never comes: the caller's patience ends it.
+	far := start(t, Config{Dir: t.TempDir(), ID: "b", ReadIndex: func(context.Context) (uint64, error) { return 1000, nil }})
+	ctx, cancel := context.WithCancel(testContext(t))
+	cancel()
+	if err := far.Linearize(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+}
+
+// TestADeposedLeaderDoesNotAnswerReads cuts a leader off: what the others commit
+// afterwards must be missing from nothing that it answers.
+func TestADeposedLeaderDoesNotAnswerReads(t *testing.T) {
+	p := askers(t)
+	old := p.all[0]
+	lead(t, old)
+	stop(t, p.all[1])
+	stop(t, p.all[2]) // it leads nobody now, and cannot know for a moment
+	ctx := testContext(t)
+	if err := old.Linearize(ctx); err == nil {
+		t.Fatal("a leader without its voters answered a read")
+	}
+	var v uint64
+	old.Read(func(s *fsm.State) { j, _ := s.Job("j"); v = j.Version })
+	if v != 0 {
+		t.Fatal(v)
+	}
+}

@@ -56,6 +56,7 @@ type follower struct {
 	stream grpc.ServerStreamingServer[wire.FollowReply]
 	sent   *Egress
 
+	hello bool     // it was sent something
 	route []string // as it was told last
 	after wire.Position
 	first bool   // any position will do
@@ -76,11 +77,13 @@ func (f *follower) update(o Offer) (over bool, err error) {
 	}
 	s := o.Snapshot
 	if s == nil || !f.first && !f.after.Before(s.Position()) && !(s.Head.Final && s.Position() == f.after) {
-		if reply.Route == nil {
+		if f.hello && reply.Route == nil {
 			return false, nil
 		}
+		f.hello = true
 		return false, f.stream.Send(reply)
 	}
+	f.hello = true
 	head := s.Head
 	rest := s.Data
 	switch {

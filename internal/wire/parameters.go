@@ -13,7 +13,7 @@ const ParametersService = "driftmesh.v1.Parameters"
 // Caps of parameter fan-out.
 const (
 	MaxParameters = 256 << 20 // bytes of one encoded snapshot, as many as a job's state may have
-	MaxPart       = 8 << 20   // bytes of a snapshot in one message
+	MaxPart       = 1 << 20   // bytes of a snapshot in one message; all but its last part have as many
 	MaxRoute      = 12        // nodes that a snapshot may pass on its way
 	maxName       = 255       // bytes of a job's name, a node's group, or a file's name
 )

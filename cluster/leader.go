@@ -120,6 +120,9 @@ func (l *Leader) ask(ctx context.Context, addr string) (string, error) {
 	return s.Leader, nil
 }
 
+// Known returns the address that led when last heard of, "" when none is known.
+func (l *Leader) Known() string { return l.lastKnown() }
+
 // Learn notes that the node at addr leads, for instance from ErrNotLeader.
 func (l *Leader) Learn(addr string) {
 	l.mu.Lock()

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/cluster/fanout"
 	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/wire"
@@ -53,11 +54,35 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-func serve(t *testing.T, l net.Listener, clusterID string, impl cluster.MeshServer) *meshNode {
+// service is what a server offers to workers.
+type service interface {
+	cluster.MeshServer
+	cluster.ParametersServer
+}
+
+// oneServer is a mesh with one server in it.
+type oneServer struct{ addr string }
+
+func (m oneServer) Members() []cluster.Member {
+	return []cluster.Member{{ID: "server", Role: cluster.RoleServer, GRPCAddr: m.addr, State: cluster.Alive}}
+}
+
+func (m oneServer) Events(ctx context.Context) <-chan cluster.Member {
+	events := make(chan cluster.Member)
+	context.AfterFunc(ctx, func() { close(events) })
+	return events
+}
+
+func (oneServer) Hints() (map[string]wire.Position, <-chan struct{}) { return nil, nil }
+
+func (oneServer) SetFollows([]string) error { return nil }
+
+func serve(t *testing.T, l net.Listener, clusterID string, impl service) *meshNode {
 	t.Helper()
 	n := &meshNode{cluster: clusterID, addr: l.Addr().String()}
 	rpc := cluster.NewServer(cluster.ServerOptions{ClusterID: func() string { return clusterID }})
 	cluster.RegisterMesh(rpc, impl)
+	cluster.RegisterParameters(rpc, impl)
 	n.leader = cluster.NewLeader(clusterID, func() []string { return []string{n.addr} }, cluster.DialOptions{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -79,6 +104,7 @@ func serve(t *testing.T, l net.Listener, clusterID string, impl cluster.MeshServ
 func (n *meshNode) work(t *testing.T, w *sampler.Worker) (end func()) {
 	t.Helper()
 	w.ClusterID, w.Node, w.Leader, w.Logger = n.cluster, uuid.NewString(), n.leader, quiet
+	w.Parameters = fanout.NewNode(fanout.Config{ClusterID: n.cluster, Node: w.Node, Mesh: oneServer{n.addr}})
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -86,7 +112,7 @@ func (n *meshNode) work(t *testing.T, w *sampler.Worker) (end func()) {
 			t.Error(err)
 		}
 	})
-	end = func() { cancel(); wg.Wait() }
+	end = func() { cancel(); wg.Wait(); w.Parameters.Close() }
 	t.Cleanup(end)
 	return end
 }

@@ -1,11 +1,9 @@
 package sampler
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,8 +17,9 @@ import (
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
 
-// shift is one slot's work for one job under one session: three loops around an
-// outbox. sample fills it, deliver empties it, follow keeps the parameters.
+// shift is one slot's work for one job under one session: two loops around an
+// outbox. sample fills it, with the newest parameters of the node's subscription;
+// deliver empties it.
 type shift struct {
 	w       *Worker
 	job     string
@@ -33,8 +32,6 @@ type shift struct {
 	changed chan struct{} // closed and renewed whenever anything below changes
 	learner string        // address of the present learner
 	outbox  *Outbox
-	params  []float32 // of position; replaced, never modified
-	at      wire.Position
 	final   bool // the job is over
 }
 
@@ -106,6 +103,11 @@ func (s *shift) run(ctx context.Context, raw []byte) error {
 	if err != nil {
 		return err
 	}
+	published, err := s.w.Parameters.Subscribe(s.job)
+	if err != nil {
+		return err
+	}
+	defer published.Close()
 	reply, err := cluster.CallIdempotent(ctx, s.w.Leader, (*cluster.Client).OpenSession, &wire.OpenSessionRequest{
 		ClusterID: s.w.ClusterID, Job: s.job, Worker: s.w.Node, Slot: s.w.Slot, Token: s.session,
 	})
@@ -138,9 +140,18 @@ func (s *shift) run(ctx context.Context, raw []byte) error {
 			}
 		})
 	}
-	loop(s.follow)
 	loop(s.deliver)
-	if err := s.sample(ctx, roller); err != nil {
+	wg.Go(func() {
+		select {
+		case <-published.Ended():
+			if err := published.Err(); err != nil {
+				cancel(err)
+			}
+			s.change(func() { s.final = true })
+		case <-ctx.Done():
+		}
+	})
+	if err := s.sample(ctx, roller, published); err != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	return nil
@@ -180,87 +191,6 @@ func (s *shift) connected(ctx context.Context, f func(context.Context, *cluster.
 	cancel()
 	wg.Wait()
 	return err
-}
-
-// sample rolls out batch after batch with the newest parameters; they are
-// swapped only here, between trajectories.
-func (s *shift) sample(ctx context.Context, roller *Roller) error {
-	var (
-		batch  []wire.Trajectory
-		params []float32
-		at     wire.Position
-		first  uint64
-		final  bool
-	)
-	for {
-		err := s.await(ctx, func() bool {
-			params, at, first, final = s.params, s.at, s.outbox.Next(), s.final
-			return final || params != nil && s.outbox.Waiting() <= readyBatches && s.outbox.Kept() < keepLimit
-		})
-		if err != nil || final {
-			return err
-		}
-		if batch, err = roller.Sample(params, at.Version, first, batch); err != nil {
-			return err
-		}
-		columns, err := wire.NewBatch(batch)
-		if err != nil {
-			return err
-		}
-		frame, err := wire.EncodeBatch(nil, columns)
-		if err != nil {
-			return err
-		}
-		if s.w.Journal != nil { // before anything of it can be sent
-			digest := sha256.Sum256(frame)
-			s.note(journal.Entry{
-				Kind: journal.Sampled, First: first, Last: first + uint64(len(batch)) - 1,
-				Generation: at.Generation, Version: at.Version, Digest: hex.EncodeToString(digest[:8]),
-			})
-		}
-		s.change(func() { s.outbox.Push(len(batch), frame) })
-		s.w.Sampled.Add(uint64(len(batch)))
-	}
-}
-
-// follow keeps the newest published parameters; they never go back.
-func (s *shift) follow(ctx context.Context, c *cluster.Client) error {
-	s.mu.Lock()
-	req := &wire.SubscribeRequest{ClusterID: s.w.ClusterID, Job: s.job, After: s.at, Any: s.params == nil}
-	s.mu.Unlock()
-	stream, err := c.Subscribe(ctx, req)
-	if err != nil {
-		return err
-	}
-	for {
-		snap, err := stream.Recv()
-		if err != nil {
-			return err
-		}
-		if sum := sha256.Sum256(snap.Params); !bytes.Equal(sum[:], snap.Hash) {
-			return fmt.Errorf("snapshot of version %d: its bytes do not match its hash", snap.Position.Version)
-		}
-		params, err := wire.DecodeFloats(snap.Params)
-		if err != nil {
-			return fmt.Errorf("snapshot of version %d: %w", snap.Position.Version, err)
-		}
-		adopted := false
-		s.change(func() {
-			if adopted = s.params == nil || s.at.Before(snap.Position); adopted {
-				s.params, s.at = params, snap.Position
-			}
-			s.final = s.final || snap.Final
-		})
-		if adopted {
-			s.note(journal.Entry{Kind: journal.Adopted, Generation: snap.Position.Generation, Version: snap.Position.Version, Epoch: snap.Epoch, Digest: hex.EncodeToString(snap.Hash)})
-		}
-		if adopted && s.w.Observe != nil {
-			s.w.Observe(s.job, snap.Position)
-		}
-		if snap.Final {
-			return nil
-		}
-	}
 }
 
 // deliver holds one trajectory stream: what has credit goes up, marks and

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/cluster/fanout"
 	"github.com/driftmesh/driftmesh/internal/journal"
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
@@ -22,10 +23,12 @@ type Worker struct {
 	Node      string          // this node's UUID
 	Slot      int             // number of this slot on the node
 	Leader    *cluster.Leader // finds the present leader, again after each failover
-	Logger    *slog.Logger
+	// Parameters brings the job's published versions to all slots of the process.
+	Parameters *fanout.Node
+	Logger     *slog.Logger
 	// Journal keeps what this slot saw; nil keeps nothing.
 	Journal *journal.Journal
-	// Observe, when set, sees every snapshot position that is adopted.
+	// Observe, when set, sees the position of every snapshot that is sampled with.
 	Observe func(job string, p wire.Position)
 
 	// Sampled counts the trajectories of this slot, over all jobs.

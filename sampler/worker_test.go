@@ -135,7 +135,7 @@ func TestAnExpiredSessionIsReplaced(t *testing.T) {
 // published is a snapshot to send, and whether the worker must break off the
 // stream for it: nothing more is sent there.
 type published struct {
-	snapshot *wire.Snapshot
+	snapshot *wire.FollowReply
 	bad      bool
 }
 
@@ -169,7 +169,10 @@ func (s *scriptedServer) OpenSession(_ context.Context, r *wire.OpenSessionReque
 	return &wire.OpenSessionReply{Session: r.Token}, nil
 }
 
-func (s *scriptedServer) Subscribe(_ *wire.SubscribeRequest, stream grpc.ServerStreamingServer[wire.Snapshot]) error {
+func (s *scriptedServer) Follow(_ *wire.FollowRequest, stream grpc.ServerStreamingServer[wire.FollowReply]) error {
+	if err := stream.Send(&wire.FollowReply{Route: []string{"server"}}); err != nil {
+		return err
+	}
 	for {
 		select {
 		case p := <-s.publish:
@@ -256,10 +259,13 @@ func TestParametersAreVerifiedAndNeverGoBack(t *testing.T) {
 		}
 		versions[v] = params
 	}
-	snapshot := func(v uint64) *wire.Snapshot {
+	snapshot := func(v uint64) *wire.FollowReply {
 		data := wire.EncodeFloats(nil, versions[v])
 		sum := sha256.Sum256(data)
-		return &wire.Snapshot{Job: "grid", Position: wire.Position{Version: v}, Params: data, Hash: sum[:]}
+		return &wire.FollowReply{
+			Head: &wire.Head{Job: "grid", Position: wire.Position{Version: v}, Encoding: wire.Float32, Size: int64(len(data)), Hash: sum[:]},
+			Part: data,
+		}
 	}
 	l := listen(t)
 	s := &scriptedServer{
@@ -281,10 +287,10 @@ func TestParametersAreVerifiedAndNeverGoBack(t *testing.T) {
 	s.until(t, 3)
 	s.publish <- published{snapshot(2), false} // a replica that is behind
 	forged := snapshot(4)
-	forged.Params[5] ^= 1
+	forged.Part[5] ^= 1
 	s.publish <- published{forged, true}
 	short := snapshot(4)
-	short.Params = short.Params[:len(short.Params)-4]
+	short.Part = short.Part[:len(short.Part)-4]
 	s.publish <- published{short, true}
 	s.publish <- published{snapshot(5), false}
 	s.until(t, 5)

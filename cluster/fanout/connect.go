@@ -68,7 +68,7 @@ func (p *parent) watch(messages <-chan *wire.FollowReply, broken <-chan error) e
 	began := time.Now()
 	timer := time.NewTimer(helloTimeout)
 	defer timer.Stop()
-	var move time.Time // when to look again for a better candidate; zero: no need
+	move := p.choose(began).again // when to look for a better candidate; zero: no need
 	members := p.node.members()
 	hints, hinted := p.node.cfg.Mesh.Hints()
 	p.hint(hints)
@@ -99,15 +99,12 @@ func (p *parent) watch(messages <-chan *wire.FollowReply, broken <-chan error) e
 			return p.ctx.Err()
 		case <-members:
 			members = p.node.members()
-			if move.IsZero() {
-				move = time.Now().Add(settle)
-			}
+			move = sooner(move, time.Now().Add(settle))
 		case <-hinted:
 			hints, hinted = p.node.cfg.Mesh.Hints()
 			p.hint(hints)
-			if move.IsZero() && p.better(time.Now()) { // a skip may be over, or the leader another
-				move = time.Now().Add(settle)
-			}
+			// The leader may be another by now, or the cache's holder.
+			move = sooner(move, time.Now().Add(settle))
 		case <-timer.C:
 		}
 		now := time.Now()
@@ -119,18 +116,21 @@ func (p *parent) watch(messages <-chan *wire.FollowReply, broken <-chan error) e
 			return errSlow
 		}
 		if !move.IsZero() && !now.Before(move) {
-			move = time.Time{}
-			if p.better(now) {
+			best := p.choose(now)
+			if !best.waited && best.key() != p.key() {
 				return errBetter
 			}
+			move = best.again
 		}
 	}
 }
 
-// better says whether another candidate should be followed instead.
-func (p *parent) better(now time.Time) bool {
-	best, waited := p.choose(now)
-	return !waited && best.key() != p.key()
+// sooner returns the earlier of two moments, of which the first may be zero.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func (p *parent) hint(hints map[string]wire.Position) {

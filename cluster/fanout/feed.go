@@ -35,18 +35,22 @@ type feed struct {
 
 	// Only run's goroutine:
 	late    lateness
-	skipped map[string]time.Time // until when, by candidate
+	skipped map[string]skip // by candidate
 }
 
 func newFeed(n *Node, job string) *feed {
-	f := &feed{node: n, job: job, ended: make(chan struct{}), changed: make(chan struct{}), skipped: map[string]time.Time{}}
+	f := &feed{node: n, job: job, ended: make(chan struct{}), changed: make(chan struct{}), skipped: map[string]skip{}}
 	f.ctx, f.stop = context.WithCancel(n.ctx)
 	return f
 }
 
 const (
-	// skipFor is how long a candidate that failed is passed over.
+	// skipFor is how long a candidate is passed over that sent wrong bytes, hangs, or
+	// is slow.
 	skipFor = 30 * time.Second
+	// skipFirst is how long one is that refused: views of the tree may differ for a
+	// moment, as when many nodes start at once. It doubles up to skipFor.
+	skipFirst = time.Second
 	// helloTimeout bounds the wait for a node's first message, which it sends at once.
 	helloTimeout = time.Second
 	// settle spares a node the moves of a tree that is being rebuilt.
@@ -94,13 +98,15 @@ func (f *feed) run() {
 func (f *feed) follow() error {
 	pause := firstPause
 	for {
-		c, waited := f.choose(time.Now())
+		choice := f.choose(time.Now())
+		c, waited := choice.Candidate, choice.waited
 		err := errNothing
 		if c.Addr != "" {
 			before, _ := f.present()
 			err = f.from(c)
 			if after, _ := f.present(); after != before {
 				pause, waited = firstPause, false
+				delete(f.skipped, c.key())
 			}
 		}
 		switch {
@@ -114,7 +120,7 @@ func (f *feed) follow() error {
 			return err
 		}
 		f.node.log.Debug("parent skipped", "job", f.job, "node", c.Node, "addr", c.Addr, "error", err)
-		f.skipped[c.key()] = time.Now().Add(skipFor)
+		f.skip(c, err, time.Now())
 		if c.local {
 			f.succession(c)
 			continue
@@ -135,9 +141,36 @@ func (c Candidate) key() string {
 	return c.Node + " " + c.Addr
 }
 
-// choose returns the best candidate that is not skipped. While all are, it is
-// the one that failed first, and waited is true.
-func (f *feed) choose(now time.Time) (best Candidate, waited bool) {
+// skip is a candidate that is passed over.
+type skip struct {
+	until   time.Time
+	strikes int // refusals in a row
+}
+
+func (f *feed) skip(c Candidate, err error, now time.Time) {
+	s := f.skipped[c.key()]
+	s.strikes++
+	s.until = now.Add(min(skipFirst<<min(s.strikes-1, 10), skipFor))
+	if errors.Is(err, errSlow) || errors.Is(err, errSilent) || errors.Is(err, ErrWrongBytes) || errors.Is(err, wire.ErrFrame) || errors.Is(err, wire.ErrTooLarge) {
+		s.until = now.Add(skipFor)
+	}
+	f.skipped[c.key()] = s
+	for key, old := range f.skipped { // of nodes that may be long gone
+		if now.Sub(old.until) > skipFor {
+			delete(f.skipped, key)
+		}
+	}
+}
+
+// choice is the candidate to follow.
+type choice struct {
+	Candidate           // Addr is "" if nobody is known
+	waited    bool      // everybody has failed lately; it is the first that may have recovered
+	again     time.Time // when a better one may be tried again, zero if there is none
+}
+
+// choose returns the best candidate that is not skipped.
+func (f *feed) choose(now time.Time) (best choice) {
 	var all []Candidate
 	if c, ok := f.localHolder(); ok {
 		all = append(all, c)
@@ -151,14 +184,16 @@ func (f *feed) choose(now time.Time) (best Candidate, waited bool) {
 		if c.Node == f.node.cfg.Node {
 			continue
 		}
-		if until, skipped := f.skipped[c.key()]; !skipped || !now.Before(until) {
-			return c, false
+		until := f.skipped[c.key()].until
+		if !now.Before(until) {
+			return choice{c, false, best.again}
 		}
-		if best.Addr == "" || f.skipped[c.key()].Before(f.skipped[best.key()]) {
-			best = c
+		if best.Addr == "" || until.Before(best.again) {
+			best = choice{c, true, until}
 		}
 	}
-	return best, true
+	best.waited = true
+	return best
 }
 
 // localHolder makes this process the holder of the job in its cache folder, or

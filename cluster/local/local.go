@@ -4,6 +4,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ type Mesh struct {
 	cfg       Config
 	clusterID string
 	grpc      []string // addresses of the servers
+	cache     string   // folder of parameters that the workers share, "" for none
 
 	mu       sync.Mutex
 	children map[string]*child
@@ -127,9 +129,14 @@ func (m *Mesh) start(ctx context.Context) error {
 			return err
 		}
 	}
+	if m.cfg.Workers > 1 {
+		if m.cache, err = os.MkdirTemp("", "driftmesh-parameters-"); err != nil {
+			return err
+		}
+	}
 	for i := range m.cfg.Workers {
 		name := fmt.Sprintf("worker-%d", i+1)
-		args := []string{"worker", "--data", m.dir(name), "--gossip", next(), "--slots", strconv.Itoa(m.cfg.Slots)}
+		args := []string{"worker", "--data", m.dir(name), "--gossip", next(), "--slots", strconv.Itoa(m.cfg.Slots), "--cache", cmp.Or(m.cache, "none")}
 		for _, a := range m.grpc {
 			args = append(args, "--join", a)
 		}
@@ -201,7 +208,10 @@ func (m *Mesh) Stop() error {
 		wg.Wait()
 	}
 	m.loops.Wait()
-	return nil
+	if m.cache == "" {
+		return nil
+	}
+	return os.RemoveAll(m.cache)
 }
 
 func (m *Mesh) giveUp(err error) {

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/cluster/fanout"
 	"github.com/driftmesh/driftmesh/cluster/faults"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/nice"
@@ -21,6 +24,8 @@ type workerFlags struct {
 	nodeFlags
 	slots int
 	nice  int
+	grpc  string
+	cache string
 }
 
 func newWorkerCmd() *cobra.Command {
@@ -40,13 +45,15 @@ the leader assigns to its slots.`,
 	}
 	f.nodeFlags.add(cmd)
 	cmd.Flags().IntVar(&f.slots, "slots", 1, "sampler loops in this process")
+	cmd.Flags().StringVar(&f.grpc, "grpc", "", "`address` to hand parameters on at (default a free port beside --gossip)")
+	cmd.Flags().StringVar(&f.cache, "cache", "", "`folder` of parameters that workers here share, or none (default one per user and cluster)")
 	cmd.Flags().IntVar(&f.nice, "nice", 10, "scheduling priority: servers elect and commit first")
 	return cmd
 }
 
 // work wires a worker: identity → gossip → slots.
 func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) {
-	if err := f.check(nil); err != nil {
+	if err := f.check(map[string]string{"--grpc": f.serveAt()}); err != nil {
 		return err
 	}
 	if f.slots < 1 || f.slots > 1024 {
@@ -83,9 +90,23 @@ func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) 
 	if err != nil {
 		return err
 	}
+	cache, err := openCache(f.cache, id.ClusterID(), logger)
+	if err != nil {
+		return err
+	}
+	group := ""
+	if cache != nil {
+		group = cache.ID()
+	}
+	listener, err := links.security.Listen(ctx, f.serveAt())
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
 	mesh, err := cluster.NewMesh(cluster.MeshConfig{
 		NodeID: id.NodeID(), ClusterID: id.ClusterID(), Role: cluster.RoleWorker,
-		Bind: f.gossip, Slots: f.slots, Preset: preset, Log: logger,
+		Bind: f.gossip, GRPCAddr: listener.Addr().String(), Group: group,
+		Slots: f.slots, Preset: preset, Log: logger,
 		Security: links.security, Transport: links.transport(),
 	})
 	if err != nil {
@@ -100,7 +121,7 @@ func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) 
 	if err := mesh.Join(ctx, reply.Gossip...); err != nil {
 		return err
 	}
-	logger.Info("working", "gossip", mesh.Addr(), "slots", f.slots, "cluster", id.ClusterID())
+	logger.Info("working", "gossip", mesh.Addr(), "grpc", listener.Addr().String(), "slots", f.slots, "cluster", id.ClusterID())
 
 	// The servers of the gossip, and those named at start.
 	candidates := func() []string {
@@ -114,9 +135,24 @@ func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) 
 	}
 	leader := cluster.NewLeader(id.ClusterID(), candidates, links.dial(faults.RPC))
 	defer func() { err = errors.Join(err, leader.Close()) }()
+	parameters := fanout.NewNode(fanout.Config{
+		ClusterID: id.ClusterID(), Node: id.NodeID(), Addr: listener.Addr().String(),
+		Mesh: mesh, Dial: links.dial(faults.Parameters), Leader: leader.Known, Cache: cache, Logger: logger,
+	})
+	defer parameters.Close()
+	rpc := cluster.NewServer(cluster.ServerOptions{ClusterID: id.ClusterID, Security: links.security})
+	cluster.RegisterParameters(rpc, parameters)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := rpc.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			logger.Error("parameters are not handed on", "error", err)
+		}
+	})
+	defer serving.Wait()
+	defer rpc.Stop()
 	var slots sync.WaitGroup
 	for i := range f.slots {
-		w := &sampler.Worker{ClusterID: id.ClusterID(), Node: id.NodeID(), Slot: i, Leader: leader, Logger: logger, Journal: links.journal}
+		w := &sampler.Worker{ClusterID: id.ClusterID(), Node: id.NodeID(), Slot: i, Leader: leader, Parameters: parameters, Logger: logger, Journal: links.journal}
 		slots.Go(func() {
 			if err := w.Run(ctx); err != nil {
 				logger.Error("slot ended", "slot", i, "error", err)
@@ -125,4 +161,36 @@ func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) 
 	}
 	slots.Wait()
 	return nil
+}
+
+// serveAt is the address at which the node hands parameters on.
+func (f *workerFlags) serveAt() string {
+	if f.grpc != "" {
+		return f.grpc
+	}
+	host, _, err := net.SplitHostPort(f.gossip)
+	if err != nil {
+		host = "127.0.0.1" // and --gossip is refused
+	}
+	return net.JoinHostPort(host, "0")
+}
+
+// noCache is what --cache says to share nothing.
+const noCache = "none"
+
+// openCache opens the folder of parameters. A default one that cannot be used
+// costs the sharing; one that was asked for is an error.
+func openCache(dir, clusterID string, logger *slog.Logger) (*fanout.Cache, error) {
+	switch dir {
+	case noCache:
+		return nil, nil
+	case "":
+		cache, err := fanout.OpenCache(fanout.DefaultCacheDir(clusterID))
+		if err != nil {
+			logger.Warn("parameters are not shared with other workers of this machine", "error", err)
+			return nil, nil
+		}
+		return cache, nil
+	}
+	return fanout.OpenCache(dir)
 }

@@ -1,0 +1,85 @@
+package sampler
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+
+	"github.com/driftmesh/driftmesh/cluster/fanout"
+	"github.com/driftmesh/driftmesh/internal/journal"
+	"github.com/driftmesh/driftmesh/internal/wire"
+)
+
+// sample rolls out batch after batch with the newest parameters; they are
+// swapped only here, between trajectories.
+func (s *shift) sample(ctx context.Context, roller *Roller, published *fanout.Subscription) error {
+	var (
+		batch  []wire.Trajectory
+		latest *fanout.Snapshot
+		first  uint64
+		final  bool
+	)
+	for {
+		err := s.await(ctx, func() bool {
+			first, final = s.outbox.Next(), s.final
+			return final || s.outbox.Waiting() <= readyBatches && s.outbox.Kept() < keepLimit
+		})
+		if err != nil || final {
+			return err
+		}
+		newest, err := newest(ctx, published)
+		if err != nil || newest == nil {
+			return err
+		}
+		at := newest.Position()
+		if latest == nil || latest.Position() != at {
+			s.note(journal.Entry{Kind: journal.Adopted, Generation: at.Generation, Version: at.Version, Epoch: newest.Head.Epoch, Digest: hex.EncodeToString(newest.Head.Hash)})
+			if s.w.Observe != nil {
+				s.w.Observe(s.job, at)
+			}
+		}
+		latest = newest
+		params, err := latest.Params()
+		if err != nil {
+			return err
+		}
+		if batch, err = roller.Sample(params, at.Version, first, batch); err != nil {
+			return err
+		}
+		columns, err := wire.NewBatch(batch)
+		if err != nil {
+			return err
+		}
+		frame, err := wire.EncodeBatch(nil, columns)
+		if err != nil {
+			return err
+		}
+		if s.w.Journal != nil { // before anything of it can be sent
+			digest := sha256.Sum256(frame)
+			s.note(journal.Entry{
+				Kind: journal.Sampled, First: first, Last: first + uint64(len(batch)) - 1,
+				Generation: at.Generation, Version: at.Version, Digest: hex.EncodeToString(digest[:8]),
+			})
+		}
+		s.change(func() { s.outbox.Push(len(batch), frame) })
+		s.w.Sampled.Add(uint64(len(batch)))
+	}
+}
+
+// newest returns the newest published parameters and waits for the first; nil if
+// the job ended without any.
+func newest(ctx context.Context, published *fanout.Subscription) (*fanout.Snapshot, error) {
+	for {
+		s, changed := published.Latest()
+		if s != nil && s.Head.Size > 0 {
+			return s, nil
+		}
+		select {
+		case <-changed:
+		case <-published.Ended():
+			return nil, published.Err()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}

@@ -68,7 +68,9 @@ func (p *parent) watch(messages <-chan *wire.FollowReply, broken <-chan error) e
 	began := time.Now()
 	timer := time.NewTimer(helloTimeout)
 	defer timer.Stop()
-	move := p.choose(began).again // when to look for a better candidate; zero: no need
+	// When to look for a better candidate, zero: no need. Once for sure: what has
+	// changed since this one was chosen would go unseen.
+	move := began.Add(settle)
 	members := p.node.members()
 	hints, hinted := p.node.cfg.Mesh.Hints()
 	p.hint(hints)

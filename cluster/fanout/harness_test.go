@@ -102,12 +102,12 @@ func (s seat) Events(ctx context.Context) <-chan cluster.Member {
 			changed := s.changed
 			s.mu.Unlock()
 			select {
-			case <-changed:
+			case out <- cluster.Member{}:
 			case <-ctx.Done():
 				return
 			}
 			select {
-			case out <- cluster.Member{}:
+			case <-changed:
 			case <-ctx.Done():
 				return
 			}

@@ -13,9 +13,9 @@ func (in *Input) check(groups int) error {
 		return fmt.Errorf("%w: no trajectories", ErrInput)
 	}
 	if len(in.LogPB) != n || len(in.LogReward) != n ||
-		!emptyOr(len(in.LogBehaviour), n) || !emptyOr(len(in.Groups), n) || !emptyOr(len(in.Lag), n) {
-		return fmt.Errorf("%w: slices of %d, %d, %d, %d, %d and %d for log P_F, log P_B, log R, log behaviour, groups and lag",
-			ErrInput, n, len(in.LogPB), len(in.LogReward), len(in.LogBehaviour), len(in.Groups), len(in.Lag))
+		!emptyOr(len(in.LogBehaviour), n) || !emptyOr(len(in.Groups), n) || !emptyOr(len(in.Lag), n) || !emptyOr(len(in.Weights), n) {
+		return fmt.Errorf("%w: slices of %d, %d, %d, %d, %d, %d and %d for log P_F, log P_B, log R, log behaviour, groups, lag and weights",
+			ErrInput, n, len(in.LogPB), len(in.LogReward), len(in.LogBehaviour), len(in.Groups), len(in.Lag), len(in.Weights))
 	}
 	if !isFinite(in.LogZ) {
 		return fmt.Errorf("losses: log Z = %v: %w", in.LogZ, ErrNonFinite)
@@ -55,6 +55,7 @@ type grouping struct {
 	start   []int // group g owns start[g]:start[g+1]
 	rows    []int
 	delta   []float64
+	weight  []float64 // empty: all alike
 	scratch []float64
 }
 
@@ -89,4 +90,23 @@ func (gr *grouping) size(g int) int { return gr.start[g+1] - gr.start[g] }
 func (gr *grouping) group(g int) (rows []int, delta, scratch []float64) {
 	a, b := gr.start[g], gr.start[g+1]
 	return gr.rows[a:b], gr.delta[a:b], gr.scratch[a:b:b]
+}
+
+// weigh puts the weights of the trajectories, if any, into the order of rows.
+func (gr *grouping) weigh(weights []float64) {
+	gr.weight = gr.weight[:0]
+	if len(weights) == 0 {
+		return
+	}
+	for _, row := range gr.rows {
+		gr.weight = append(gr.weight, weights[row])
+	}
+}
+
+// weights are those of a group, nil when all trajectories count alike.
+func (gr *grouping) weights(g int) []float64 {
+	if len(gr.weight) == 0 {
+		return nil
+	}
+	return gr.weight[gr.start[g]:gr.start[g+1]]
 }

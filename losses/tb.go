@@ -63,14 +63,22 @@ type Input struct {
 	Groups []int32
 	// LogZ is the learned scalar; used by Learned only.
 	LogZ float64
+	// Weights are positive and say how much each trajectory counts; nil: all
+	// alike. Loss, gradients and fitted normalisers are weighted means: an
+	// integer weight is as many copies of a trajectory in the batch. Only
+	// LeaveOneOut differs: it leaves out all of a trajectory's weight, where one
+	// of several copies would leave the others. Multiplying all weights by the
+	// same number changes nothing.
+	Weights []float64
 	// Lag is the age of each trajectory's policy in updates; nil: unknown.
 	Lag []int64
 }
 
 // Output is the loss and what a backward pass needs. Evaluate reuses its slices.
 type Output struct {
-	Loss float64 // mean of g(δ_i)
-	// W is the coefficient of log P_F of each trajectory: g'(δ_i)/n, with c in δ.
+	Loss float64 // weighted mean of g(δ_i)
+	// W is the coefficient of log P_F of each trajectory: g'(δ_i)/n, with
+	// c in δ; with Weights, w_i g'(δ_i)/Σw.
 	W []float64
 	// WB is the coefficient of log P_B of each trajectory.
 	WB []float64
@@ -151,29 +159,39 @@ func (t *TB) Evaluate(update int64, in *Input, out *Output) error {
 		}
 		out.Delta[i] = delta
 	}
+	total, err := checkWeights(in.Weights)
+	if err != nil {
+		return err
+	}
 	t.groups.sort(in.Groups, n, t.cfg.Groups, out.Delta)
+	t.groups.weigh(in.Weights)
 	if err := t.normalise(d, in, out); err != nil {
 		return err
 	}
-	t.weigh(d, out)
+	t.weigh(d, in.Weights, total, out)
 	t.sorted = out.Diagnostics.measure(d, in, out, t.sorted)
 	return nil
 }
 
 // weigh fills the loss and the coefficients from the normalised residuals.
-func (t *TB) weigh(d Divergence, out *Output) {
+// weights, which sum to total, are nil when all trajectories count alike.
+func (t *TB) weigh(d Divergence, weights []float64, total float64, out *Output) {
 	n := float64(len(out.Delta))
 	out.Loss, out.GradLogZ = 0, 0
 	for i, delta := range out.Delta {
-		out.Loss += d.G(delta) / n
-		w := d.G1(delta) / n
+		loss, w, share := d.G(delta)/n, d.G1(delta)/n, 1/n
+		if len(weights) > 0 {
+			share = weights[i] / total
+			loss, w = d.G(delta)*share, d.G1(delta)*share
+		}
+		out.Loss += loss
 		out.W[i] = w
 		out.GradLogZ += w
 		switch t.cfg.Backward {
 		case Joint:
 			out.WB[i] = -w
 		case MaxLikelihood:
-			out.WB[i] = -1 / n
+			out.WB[i] = -share
 		default:
 			out.WB[i] = 0
 		}
@@ -202,7 +220,11 @@ func (t *TB) normalise(d Divergence, in *Input, out *Output) error {
 		out.C[g] = t.constant(d, g, in.LogZ, delta, scratch)
 		if t.cfg.Normaliser == LeaveOneOut && !allEqual(delta) {
 			b, _ := alphaFamily(d)
-			leaveOneOut(delta, b, scratch)
+			if w := gr.weights(g); w != nil {
+				newWeighted(delta, w).leaveOneOut(b, scratch)
+			} else {
+				leaveOneOut(delta, b, scratch)
+			}
 			for i, row := range rows {
 				out.Delta[row] += scratch[i]
 			}
@@ -224,13 +246,23 @@ func (t *TB) constant(d Divergence, g int, logZ float64, delta, scratch []float6
 		if allEqual(delta) {
 			return -delta[0]
 		}
+		if w := t.groups.weights(g); w != nil {
+			return -newWeighted(delta, w).mean()
+		}
 		return -mean(delta)
 	case Running:
 		sum, weight := &t.running[2*g], &t.running[2*g+1]
 		decay := t.cfg.RunningDecay
-		*sum = float64(decay**sum) + float64((1-decay)*Optimal(d, delta, scratch))
+		*sum = float64(decay**sum) + float64((1-decay)*t.optimal(d, g, delta, scratch))
 		*weight = float64(decay**weight) + (1 - decay)
 		return *sum / *weight
+	}
+	return t.optimal(d, g, delta, scratch)
+}
+
+func (t *TB) optimal(d Divergence, g int, delta, scratch []float64) float64 {
+	if w := t.groups.weights(g); w != nil {
+		return newWeighted(delta, w).optimal(d, scratch)
 	}
 	return Optimal(d, delta, scratch)
 }

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -38,7 +39,7 @@ func TestEachTrajectoryCountsOnce(t *testing.T) {
 				}
 			case 2: // connect
 				if replay == nil {
-					replay = paramserver.NewAdmission(capacity, roll, 0, false)
+					replay = paramserver.NewAdmission(capacity, roll, paramserver.Bounds{})
 				}
 				wireUp = nil
 				box.Disconnected()
@@ -66,7 +67,7 @@ func TestEachTrajectoryCountsOnce(t *testing.T) {
 				}
 			case 5: // an update
 				if replay != nil {
-					for _, tr := range replay.Take(rapid.IntRange(1, 5).Draw(t, "batch"), version, nil) {
+					for _, tr := range replay.Take(rapid.IntRange(1, 5).Draw(t, "batch"), version, time.Time{}, nil) {
 						pending = append(pending, tr.Seq)
 					}
 				}

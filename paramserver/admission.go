@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/wire"
@@ -30,8 +31,9 @@ var ErrCredit = errors.New("trajectories beyond the credit")
 type Admission struct {
 	capacity int // trajectories waiting, over all sessions, but for each one's last rollout
 	rollout  int // trajectories that a worker sends at once
-	maxLag   int64
-	drop     bool // on_stale: drop
+	bounds   Bounds
+	ages     *ages     // of versions, for a bound in seconds
+	now      time.Time // of the Take under way
 
 	queue    []wire.Trajectory
 	head     int
@@ -39,6 +41,9 @@ type Admission struct {
 	order    []string // sessions in order of opening, for deterministic marks
 
 	Duplicates uint64 // trajectories received again and dropped
+	// OnStale, when set, sees every trajectory that is dropped as stale, before
+	// it is gone.
+	OnStale func(*wire.Trajectory)
 }
 
 type stream struct {
@@ -51,9 +56,13 @@ type stream struct {
 
 // NewAdmission makes an empty queue for capacity trajectories, at least as many as
 // are taken at once, from workers that send rollout at once.
-func NewAdmission(capacity, rollout int, maxLag int64, dropStale bool) *Admission {
-	return &Admission{capacity: capacity, rollout: rollout, maxLag: maxLag, drop: dropStale && maxLag > 0, sessions: map[string]*stream{}}
+func NewAdmission(capacity, rollout int, bounds Bounds) *Admission {
+	return &Admission{capacity: capacity, rollout: rollout, bounds: bounds, ages: newAges(), sessions: map[string]*stream{}}
 }
+
+// Committed notes when a version was committed, in Unix nanoseconds: the age of
+// what is sampled with it counts from there.
+func (a *Admission) Committed(version uint64, stamp int64) { a.ages.committed(version, stamp) }
 
 // Open begins, or continues, the stream of a session whose committed mark is
 // mark; it returns the next sequence number wanted.
@@ -96,9 +105,11 @@ func (a *Admission) Offer(session string, batch []wire.Trajectory) error {
 }
 
 // Take removes and returns the n oldest trajectories that may be trained on at
-// version, or none while there are fewer. Stale and refused ones before them
-// get their dispositions on the way.
-func (a *Admission) Take(n int, version uint64, dst []wire.Trajectory) []wire.Trajectory {
+// version and now, or none while there are fewer. Stale and refused ones before
+// them get their dispositions on the way; stale ones that are trained on all the
+// same get a weight below 1 where the bounds say so.
+func (a *Admission) Take(n int, version uint64, now time.Time, dst []wire.Trajectory) []wire.Trajectory {
+	a.now = now
 	fresh := 0
 	for i := a.head; i < len(a.queue) && fresh < n; i++ {
 		if a.usable(&a.queue[i], version) {
@@ -119,6 +130,10 @@ func (a *Admission) Take(n int, version uint64, dst []wire.Trajectory) []wire.Tr
 			s.settled = t.Seq
 			s.pending.Seq = t.Seq
 			s.pending.Admitted++
+			t.Weight = 1
+			if a.bounds.OnStale == "downweight" {
+				t.Weight = a.weight(t, version)
+			}
 			dst = append(dst, *t)
 			*t = wire.Trajectory{}
 			a.head++
@@ -169,7 +184,16 @@ func (a *Admission) usable(t *wire.Trajectory, version uint64) bool {
 }
 
 func (a *Admission) stale(t *wire.Trajectory, version uint64) bool {
-	return a.drop && t.Version <= version && int64(version-t.Version) > a.maxLag
+	return a.bounds.OnStale == "drop" && t.Version <= version && a.weight(t, version) < 1
+}
+
+// weight is what the bounds make of a trajectory.
+func (a *Admission) weight(t *wire.Trajectory, version uint64) float64 {
+	var age time.Duration
+	if a.bounds.MaxAge > 0 {
+		age = a.ages.least(t.Version, a.now)
+	}
+	return a.bounds.Weight(int64(version-t.Version), age)
 }
 
 // settle gives the oldest trajectory of its session its disposition without
@@ -180,6 +204,9 @@ func (a *Admission) settle(t *wire.Trajectory, version uint64) {
 	s.pending.Seq = t.Seq
 	if t.Actions != nil && a.stale(t, version) {
 		s.pending.Stale++
+		if a.OnStale != nil {
+			a.OnStale(t)
+		}
 	} else {
 		s.pending.Refused++
 	}

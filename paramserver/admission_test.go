@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -40,7 +41,7 @@ func seqs(batch []wire.Trajectory) (out []uint64) {
 }
 
 func TestAdmissionIsFirstInFirstOut(t *testing.T) {
-	r := paramserver.NewAdmission(64, 4, 0, false)
+	r := paramserver.NewAdmission(64, 4, paramserver.Bounds{})
 	if next := r.Open("a", 0); next != 1 {
 		t.Errorf("a new session begins at %d", next)
 	}
@@ -50,13 +51,13 @@ func TestAdmissionIsFirstInFirstOut(t *testing.T) {
 	offer(t, r, "a", run(1, 3, 0), 0)
 	offer(t, r, "b", run(11, 2, 0), 0)
 	offer(t, r, "a", run(4, 1, 0), 0)
-	if got := r.Take(7, 0, nil); len(got) != 0 || r.Waiting() != 6 {
+	if got := r.Take(7, 0, time.Time{}, nil); len(got) != 0 || r.Waiting() != 6 {
 		t.Errorf("took %d of 6 where 7 were wanted, %d wait", len(got), r.Waiting())
 	}
 	if m := r.Marks(); m != nil {
 		t.Errorf("marks before anything was settled: %v", m)
 	}
-	got := r.Take(5, 0, nil)
+	got := r.Take(5, 0, time.Time{}, nil)
 	if !slices.Equal(seqs(got), []uint64{1, 2, 3, 11, 12}) || got[3].Session != "b" {
 		t.Errorf("took %v", got)
 	}
@@ -71,7 +72,7 @@ func TestAdmissionIsFirstInFirstOut(t *testing.T) {
 
 // TestAdmissionDispositions: everything gets one, in order, and the mark counts it.
 func TestAdmissionDispositions(t *testing.T) {
-	r := paramserver.NewAdmission(64, 4, 5, true)
+	r := paramserver.NewAdmission(64, 4, paramserver.Bounds{MaxLag: 5, OnStale: "drop"})
 	r.Open("a", 0)
 	batch := run(1, 10, 10)
 	batch[0].Version = 4                 // 6 behind at version 10
@@ -84,7 +85,7 @@ func TestAdmissionDispositions(t *testing.T) {
 	batch[8].Version = 5                 // exactly at the bound
 	batch[9].Actions = nil               // empty
 	offer(t, r, "a", batch, 10)
-	got := r.Take(3, 10, nil)
+	got := r.Take(3, 10, time.Time{}, nil)
 	if !slices.Equal(seqs(got), []uint64{5, 8, 9}) {
 		t.Errorf("took %v, want 5, 8 and 9", seqs(got))
 	}
@@ -94,7 +95,7 @@ func TestAdmissionDispositions(t *testing.T) {
 		t.Errorf("marks %v, want %v", m, want)
 	}
 	// What can never be used is settled as soon as it is first in the queue.
-	if got := r.Take(1, 10, got); len(got) != 0 || r.Waiting() != 0 {
+	if got := r.Take(1, 10, time.Time{}, got); len(got) != 0 || r.Waiting() != 0 {
 		t.Errorf("took %v, %d wait", got, r.Waiting())
 	}
 	if m := r.Marks(); !slices.Equal(m, []fsm.Mark{{Session: "a", Seq: 10, Refused: 1}}) {
@@ -109,17 +110,17 @@ func TestStaleIsDroppedOnlyOnRequest(t *testing.T) {
 		drop   bool
 		want   int
 	}{{5, true, 0}, {5, false, 4}, {0, true, 4}, {20, true, 4}} {
-		r := paramserver.NewAdmission(64, 4, c.maxLag, c.drop)
+		r := paramserver.NewAdmission(64, 4, bounds(c.maxLag, c.drop))
 		r.Open("a", 0)
 		offer(t, r, "a", run(1, 4, 0), 0)
-		if got := r.Take(4, 10, nil); len(got) != c.want {
+		if got := r.Take(4, 10, time.Time{}, nil); len(got) != c.want {
 			t.Errorf("max lag %d, drop %v: %d of 4 used at a lag of 10, want %d", c.maxLag, c.drop, len(got), c.want)
 		}
 	}
 }
 
 func TestAdmissionRefusesGapsAndStrangers(t *testing.T) {
-	r := paramserver.NewAdmission(64, 4, 0, false)
+	r := paramserver.NewAdmission(64, 4, paramserver.Bounds{})
 	if err := r.Offer("nobody", run(1, 1, 0)); !errors.Is(err, cluster.ErrSession) {
 		t.Errorf("a stranger: %v", err)
 	}
@@ -142,7 +143,7 @@ func TestAdmissionRefusesGapsAndStrangers(t *testing.T) {
 
 // TestAdmissionSharesItsCapacity among the sessions that have a stream.
 func TestAdmissionSharesItsCapacity(t *testing.T) {
-	r := paramserver.NewAdmission(64, 4, 0, false)
+	r := paramserver.NewAdmission(64, 4, paramserver.Bounds{})
 	share := func(session string, settled uint64) uint64 { return (r.Credit(session) - settled) / 4 * 4 }
 	r.Open("a", 0)
 	if got := share("a", 0); got != 64 {
@@ -187,7 +188,7 @@ func TestAdmissionNeverStarves(t *testing.T) {
 		capacity := batch + rapid.IntRange(0, 100).Draw(t, "spare")
 		rollout := rapid.IntRange(1, 50).Draw(t, "rollout")
 		sessions := rapid.IntRange(1, 12).Draw(t, "sessions")
-		r := paramserver.NewAdmission(capacity, rollout, 0, false)
+		r := paramserver.NewAdmission(capacity, rollout, paramserver.Bounds{})
 		next := make([]uint64, sessions)
 		for i := range next {
 			next[i] = r.Open(fmt.Sprint(i), 0)
@@ -204,7 +205,7 @@ func TestAdmissionNeverStarves(t *testing.T) {
 			if r.Waiting() > capacity+sessions*rollout {
 				t.Fatalf("%d wait, capacity is %d", r.Waiting(), capacity)
 			}
-			if got := r.Take(batch, uint64(update), nil); len(got) != batch {
+			if got := r.Take(batch, uint64(update), time.Time{}, nil); len(got) != batch {
 				t.Fatalf("update %d: %d wait of %d for ever, capacity %d, %d sessions with rollouts of %d",
 					update, r.Waiting(), batch, capacity, sessions, rollout)
 			}
@@ -215,7 +216,7 @@ func TestAdmissionNeverStarves(t *testing.T) {
 // TestAStaleShareIsFreed although what waits before it is fresh: its sender's
 // credit is what the next batch lacks.
 func TestAStaleShareIsFreed(t *testing.T) {
-	r := paramserver.NewAdmission(16, 1, 1, true)
+	r := paramserver.NewAdmission(16, 1, paramserver.Bounds{MaxLag: 1, OnStale: "drop"})
 	for _, s := range []string{"a", "b"} {
 		r.Open(s, 0)
 	}
@@ -225,14 +226,14 @@ func TestAStaleShareIsFreed(t *testing.T) {
 	offer(t, r, "a", run(1, 8, 5), 5)
 	offer(t, r, "b", run(1, 7, 0), 5)
 	offer(t, r, "b", run(8, 1, 5), 5)
-	if got := r.Take(16, 5, nil); len(got) != 0 || r.Waiting() != 9 {
+	if got := r.Take(16, 5, time.Time{}, nil); len(got) != 0 || r.Waiting() != 9 {
 		t.Fatalf("took %d, %d wait", len(got), r.Waiting())
 	}
 	if a, b := r.Credit("a"), r.Credit("b"); a != 8 || b != 15 {
 		t.Errorf("credit %d and %d, want 8 and 15", a, b)
 	}
 	offer(t, r, "b", run(9, 7, 5), 5)
-	got := r.Take(16, 5, nil)
+	got := r.Take(16, 5, time.Time{}, nil)
 	if !slices.Equal(seqs(got), []uint64{1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 11, 12, 13, 14, 15}) {
 		t.Errorf("took %v", seqs(got))
 	}
@@ -245,14 +246,14 @@ func TestAStaleShareIsFreed(t *testing.T) {
 // TestLaterVersionsAreJudgedWhenTheirTurnComes: a version that the learner has
 // proposed may come back, sampled from, before the learner takes its next batch.
 func TestLaterVersionsAreJudgedWhenTheirTurnComes(t *testing.T) {
-	r := paramserver.NewAdmission(8, 4, 0, false)
+	r := paramserver.NewAdmission(8, 4, paramserver.Bounds{})
 	r.Open("a", 0)
 	offer(t, r, "a", run(1, 4, 5), 3)
-	if got := r.Take(4, 5, nil); len(got) != 4 {
+	if got := r.Take(4, 5, time.Time{}, nil); len(got) != 4 {
 		t.Errorf("took %d at the version that they were sampled with, want 4", len(got))
 	}
 	offer(t, r, "a", run(5, 4, 9), 5)
-	if got := r.Take(4, 6, nil); len(got) != 0 {
+	if got := r.Take(4, 6, time.Time{}, nil); len(got) != 0 {
 		t.Errorf("took %d of a version that does not exist yet", len(got))
 	}
 	if m := r.Marks(); len(m) != 1 || m[0].Admitted != 4 || m[0].Refused != 4 {
@@ -274,7 +275,7 @@ func TestAdmissionInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		maxLag := int64(rapid.IntRange(0, 4).Draw(t, "max_lag"))
 		drop := rapid.Bool().Draw(t, "drop")
-		r := paramserver.NewAdmission(rapid.IntRange(1, 40).Draw(t, "capacity"), rapid.IntRange(1, 8).Draw(t, "rollout"), maxLag, drop)
+		r := paramserver.NewAdmission(rapid.IntRange(1, 40).Draw(t, "capacity"), rapid.IntRange(1, 8).Draw(t, "rollout"), bounds(maxLag, drop))
 		version := uint64(3)
 		accounts := map[string]*account{}
 		id := func() string { return rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "session") }
@@ -328,7 +329,7 @@ func TestAdmissionInvariants(t *testing.T) {
 				}
 			case 4:
 				n := rapid.IntRange(1, 8).Draw(t, "batch")
-				got := r.Take(n, version, nil)
+				got := r.Take(n, version, time.Time{}, nil)
 				if len(got) != 0 && len(got) != n {
 					t.Fatalf("took %d of %d", len(got), n)
 				}
@@ -385,4 +386,72 @@ func TestAdmissionInvariants(t *testing.T) {
 			}
 		}
 	})
+}
+
+// bounds are those of on_stale drop or admit.
+func bounds(maxLag int64, drop bool) paramserver.Bounds {
+	b := paramserver.Bounds{MaxLag: maxLag, OnStale: "admit"}
+	if drop {
+		b.OnStale = "drop"
+	}
+	return b
+}
+
+// TestBoundsInSeconds count from the commit of a version, and never call a
+// trajectory older than it is.
+func TestBoundsInSeconds(t *testing.T) {
+	at := func(s float64) time.Time { return time.Unix(1000, int64(s*1e9)) }
+	for _, c := range []struct {
+		onStale string
+		now     float64
+		version uint64 // of the trajectory: 10 was committed at 1 s, 20 at 2 s
+		want    int
+		weight  float64
+	}{
+		{"drop", 3, 20, 1, 1},
+		{"drop", 5, 20, 0, 0},
+		{"drop", 3, 10, 1, 1},
+		{"drop", 4, 10, 0, 0},
+		{"drop", 3, 4, 1, 1},   // older than 10, which is 2 s old: may be dropped from
+		{"drop", 4, 4, 0, 0},   // 3.5 s on, when 10 is too old itself
+		{"drop", 99, 25, 1, 1}, // not known to be committed
+		{"downweight", 3, 20, 1, 1},
+		{"downweight", 7, 20, 1, 0.5},
+		{"admit", 99, 10, 1, 1},
+	} {
+		a := paramserver.NewAdmission(8, 8, paramserver.Bounds{MaxAge: 2500 * time.Millisecond, OnStale: c.onStale})
+		a.Open("a", 0)
+		a.Committed(10, at(1).UnixNano())
+		a.Committed(20, at(2).UnixNano())
+		offer(t, a, "a", run(1, 1, c.version), 0)
+		got := a.Take(1, 30, at(c.now), nil)
+		if len(got) != c.want || c.want > 0 && math.Abs(got[0].Weight-c.weight) > 1e-9 {
+			t.Errorf("%s, version %d at %v s: got %+v, want %d of weight %v", c.onStale, c.version, c.now, got, c.want, c.weight)
+		}
+	}
+}
+
+// TestDownweight: beyond a bound the weight is the bound over the excess, the
+// smaller of two; nothing is dropped, and the marks say admitted.
+func TestDownweight(t *testing.T) {
+	a := paramserver.NewAdmission(64, 8, paramserver.Bounds{MaxLag: 10, MaxAge: time.Second, OnStale: "downweight"})
+	a.Open("a", 0)
+	now := time.Unix(100, 0)
+	a.Committed(60, now.Add(-4*time.Second).UnixNano())
+	a.Committed(95, now.Add(-500*time.Millisecond).UnixNano())
+	for i, v := range []uint64{95, 60, 96} {
+		offer(t, a, "a", run(uint64(i+1), 1, v), 0)
+	}
+	got := a.Take(3, 100, now, nil)
+	for i, want := range []float64{1, 0.25, 1} { // lag 40 of 10 updates and 4 of 1 seconds: a quarter
+		if math.Abs(got[i].Weight-want) > 1e-9 {
+			t.Errorf("version %d has weight %v, want %v", got[i].Version, got[i].Weight, want)
+		}
+	}
+	if m := a.Marks(); len(m) != 1 || m[0].Admitted != 3 || m[0].Stale != 0 {
+		t.Errorf("marks %+v", m)
+	}
+	if w := (paramserver.Bounds{MaxLag: 10, MaxAge: time.Second}).Weight(20, 8*time.Second); w != 0.125 {
+		t.Errorf("weight %v of a lag twice and an age eight times the bound", w)
+	}
 }

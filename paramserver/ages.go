@@ -1,6 +1,7 @@
 package paramserver
 
 import (
+	"slices"
 	"time"
 
 	"github.com/driftmesh/driftmesh/internal/runs"
@@ -32,6 +33,21 @@ func (a *ages) committed(version uint64, stamp int64) {
 		delete(a.stamps, a.order[0])
 		a.order = a.order[1:]
 	}
+}
+
+// least is the least age, at now, of a trajectory that was sampled with version:
+// the time since its commit, or since the first remembered one after it. Nothing
+// is called older than it is.
+func (a *ages) least(version uint64, now time.Time) time.Duration {
+	stamp, ok := a.stamps[version]
+	if !ok {
+		at, _ := slices.BinarySearch(a.order, version)
+		if at == len(a.order) {
+			return 0
+		}
+		stamp = a.stamps[a.order[at]]
+	}
+	return max(0, time.Duration(now.UnixNano()-stamp))
 }
 
 // used counts one trajectory of that version, trained on now.

@@ -161,7 +161,7 @@ func (f *scriptedFeed) Next(ctx context.Context, version uint64, params []float3
 	if err := f.replay.Offer(session, fresh); err != nil {
 		return nil, err
 	}
-	f.batch = f.replay.Take(batchSize, version, f.batch)
+	f.batch = f.replay.Take(batchSize, version, time.Time{}, f.batch)
 	return f.batch, nil
 }
 
@@ -183,7 +183,7 @@ func newBench(t *testing.T, updates int64, window time.Duration) *bench {
 	spec := smallSpec()
 	spec.Train.Updates = updates
 	b := &bench{log: newScriptedLog(t, spec), feed: &scriptedFeed{
-		roller: newRoller(t, spec), replay: paramserver.NewAdmission(64, batchSize, 0, false), next: 1,
+		roller: newRoller(t, spec), replay: paramserver.NewAdmission(64, batchSize, paramserver.Bounds{}), next: 1,
 	}}
 	b.feed.replay.Open(session, 0)
 	b.Learner = &paramserver.Learner{

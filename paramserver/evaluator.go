@@ -72,7 +72,7 @@ func (e *evaluator) updated(u *Update) error {
 	e.updates++
 	e.trained += len(u.Batch)
 	now := e.clock.Now()
-	for i := range u.Batch {
+	for i := range u.Batch[:u.Fresh] {
 		e.ages.used(u.Batch[i].Version, now)
 	}
 	return nil

@@ -15,7 +15,8 @@ import (
 // It is the Feed of a learner in the mesh. One Intake serves one lease; when
 // the lease ends it is closed and streams end with it.
 type Intake struct {
-	batch int
+	fresh func() int // trajectories that the next update wants
+	clock clock.Clock
 
 	mu       sync.Mutex
 	queue    *Admission
@@ -25,10 +26,10 @@ type Intake struct {
 	taken    []wire.Trajectory
 }
 
-// NewIntake wraps a queue; batch is the number of trajectories per update. What
-// is refused goes to the logger, at a pace that the clock bounds.
-func NewIntake(a *Admission, batch int, c clock.Clock, logger *slog.Logger) *Intake {
-	return &Intake{batch: batch, queue: a, refusals: refusalLog{clock: c, logger: logger}, changed: make(chan struct{})}
+// NewIntake wraps a queue; fresh is the number of trajectories that the next
+// update wants, such as Updater.Fresh. What is refused goes to the logger, at a pace that the clock bounds.
+func NewIntake(a *Admission, fresh func() int, c clock.Clock, logger *slog.Logger) *Intake {
+	return &Intake{fresh: fresh, clock: c, queue: a, refusals: refusalLog{clock: c, logger: logger}, changed: make(chan struct{})}
 }
 
 func (in *Intake) notify() {
@@ -41,7 +42,7 @@ func (in *Intake) Next(ctx context.Context, version uint64, _ []float32) ([]wire
 	for {
 		in.mu.Lock()
 		before := in.queue.Waiting()
-		in.taken = in.queue.Take(in.batch, version, in.taken)
+		in.taken = in.queue.Take(in.fresh(), version, in.clock.Now(), in.taken)
 		got, changed := in.taken, in.changed
 		if in.queue.Waiting() != before {
 			in.notify() // senders have new credit
@@ -71,6 +72,13 @@ func (in *Intake) Marks() []fsm.Mark {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.queue.Marks()
+}
+
+// Committed notes when a version was committed; see Admission.Committed.
+func (in *Intake) Committed(version uint64, stamp int64) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.queue.Committed(version, stamp)
 }
 
 // Open begins or continues a session's stream.

@@ -17,7 +17,7 @@ import (
 // TestIntakeWakesWhoWaits: the learner for trajectories, senders for credit.
 func TestIntakeWakesWhoWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		in := paramserver.NewIntake(paramserver.NewAdmission(8, 4, 0, false), 8, clock.Real{}, slog.New(slog.DiscardHandler))
+		in := paramserver.NewIntake(paramserver.NewAdmission(8, 4, paramserver.Bounds{}), func() int { return 8 }, clock.Real{}, slog.New(slog.DiscardHandler))
 		if _, err := in.Open("a", 0); err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +68,7 @@ func TestIntakeWakesWhoWaits(t *testing.T) {
 
 // TestIntakeClosesWithItsLease: nothing of an ended lease is taken for the next.
 func TestIntakeClosesWithItsLease(t *testing.T) {
-	in := paramserver.NewIntake(paramserver.NewAdmission(8, 4, 0, false), 8, clock.Real{}, slog.New(slog.DiscardHandler))
+	in := paramserver.NewIntake(paramserver.NewAdmission(8, 4, paramserver.Bounds{}), func() int { return 8 }, clock.Real{}, slog.New(slog.DiscardHandler))
 	if next, err := in.Open("a", 3); err != nil || next != 4 {
 		t.Fatalf("next %d, %v", next, err)
 	}
@@ -98,7 +98,7 @@ func TestIntakeClosesWithItsLease(t *testing.T) {
 func TestRefusalsFillNoDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
-		in := paramserver.NewIntake(paramserver.NewAdmission(5000, 4, 0, false), 4, clock.Real{}, slog.New(slog.NewTextHandler(&text, nil)))
+		in := paramserver.NewIntake(paramserver.NewAdmission(5000, 4, paramserver.Bounds{}), func() int { return 4 }, clock.Real{}, slog.New(slog.NewTextHandler(&text, nil)))
 		if _, err := in.Open("a", 0); err != nil {
 			t.Fatal(err)
 		}

@@ -91,9 +91,10 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 			return fmt.Errorf("version %d: %w", j.Version, err)
 		}
 		logger.Info("learner resumes", "version", j.Version)
+		s.refill(ctx, j, u, logger)
 	}
-	queue := NewAdmission(spec.Mesh.ReplayMax, spec.Mesh.Rollout, spec.Mesh.MaxLag, spec.Mesh.OnStale == "drop")
-	intake := NewIntake(queue, spec.Train.Batch, s.Clock, logger)
+	queue := NewAdmission(spec.Mesh.ReplayMax, spec.Mesh.Rollout, BoundsOf(spec.Mesh))
+	intake := NewIntake(queue, u.Fresh, s.Clock, logger)
 	s.mu.Lock()
 	r.intake = intake
 	h := s.hub(j.ID)
@@ -102,6 +103,7 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 
 	ev := newEvaluator(spec, u, h, s.Clock, s.members, logger)
 	ev.ages.committed(j.Version, j.Committed)
+	intake.Committed(j.Version, j.Committed)
 	log := &raftLog{replica: s.Replica, logger: logger}
 	l := &Learner{
 		Lease:     Lease{Job: j.ID, Generation: j.Generation, Epoch: j.Epoch},
@@ -138,6 +140,22 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 	evaluating.Wait()
 	log.waiting.Wait()
 	return err
+}
+
+// refill fills the replay buffer of a learner that goes on where another ended,
+// and says what replay lost.
+func (s *Server) refill(ctx context.Context, j *fsm.Job, u *Updater, logger *slog.Logger) {
+	var src ObjectSource
+	if s.Objects != nil {
+		src = s.Objects(j)
+	}
+	got, err := u.Refill(ctx, src)
+	if err != nil {
+		logger.Warn("replay buffer is not complete", "error", err)
+	}
+	if got.Needed {
+		logger.Warn("replay buffer lost with the last learner", "version", j.Version, "filled_from", got.From, "objects", got.Objects, "unread", got.Unread)
+	}
 }
 
 // ended records how a learner came to its end.

@@ -24,6 +24,8 @@ type stretch struct {
 	updates      int
 	trajectories int
 	refused      uint64
+	replayed     uint64 // trajectories of stored objects
+	downweighted uint64 // stale ones that were trained on with less weight
 
 	// Sums over updates, of which weighed had behaviour log-probabilities.
 	loss, grad, c, tail float64
@@ -47,6 +49,7 @@ func (r *Recorder) Add(u *Update) {
 	o := u.Loss
 	r.updates++
 	r.trajectories += len(u.Batch)
+	r.replayed += uint64(len(u.Batch) - u.Fresh)
 	r.refused += uint64(u.Refused)
 	r.loss += o.Loss
 	r.grad += u.GradNorm
@@ -60,7 +63,12 @@ func (r *Recorder) Add(u *Update) {
 	for i := range u.Batch {
 		r.deltas.add(o.Delta[i])
 		r.weights.Add(u.In.LogReward[i], u.In.LogPB[i], u.In.LogBehaviour[i])
-		r.lags.Add(int64(u.Version)-1-int64(u.Batch[i].Version), 1)
+		if i < u.Fresh {
+			r.lags.Add(int64(u.Version)-1-int64(u.Batch[i].Version), 1)
+		}
+		if w := u.Batch[i].Weight; 0 < w && w < 1 {
+			r.downweighted++
+		}
 	}
 	r.bound(u)
 	z := losses.LearnedLogZ(u.LogZ)
@@ -124,7 +132,7 @@ func (r *Recorder) Row(u *Updater) runs.Row {
 	r.logZ(&row)
 	row.Lag = runs.LagStats{Min: r.lags.Quantile(0), Median: r.lags.Quantile(0.5), P95: r.lags.Quantile(0.95), Max: r.lags.Quantile(1)}
 	row.LagCounts = r.lags
-	row.Refused = r.refused
+	row.Refused, row.Replayed, row.Downweighted = r.refused, r.replayed, r.downweighted
 	if best := u.Best(); len(best) > 0 {
 		row.BestLogReward = runs.Some(best[0].LogReward)
 	}

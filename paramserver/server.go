@@ -23,6 +23,9 @@ type Config struct {
 	Addr    string // gRPC address, as others reach it
 	Clock   clock.Clock
 	Logger  *slog.Logger
+	// Objects, when set, gives the archive of a job, or nil: a learner that takes
+	// a job over fills its replay buffer from it.
+	Objects func(j *fsm.Job) ObjectSource
 	// Journal keeps what the learners of this node proposed and what became of
 	// it; nil keeps nothing.
 	Journal *journal.Journal

@@ -31,6 +31,10 @@ type private struct {
 	// Best are the best distinct objects trained on: at most maxBest, with at
 	// most maxBestBytes of text. A state without them is of an older build.
 	Best []fsm.Object `msgpack:"b,omitempty"`
+	// Replayed counts replayed trajectories; Replay is the buffer, while it is
+	// small enough to travel.
+	Replayed uint64 `msgpack:"p,omitempty"`
+	Replay   []byte `msgpack:"r,omitempty"`
 }
 
 // Marshal returns the published and the private part of the present state.
@@ -42,7 +46,12 @@ func (u *Updater) Marshal() (params, priv []byte, err error) {
 	p := private{
 		Format: privateFormat, Trajectories: u.trajectories,
 		OptimSteps: opt.Step, First: wire.EncodeFloats(nil, opt.M), Second: wire.EncodeFloats(nil, opt.V),
-		Normaliser: u.loss.State(), Best: u.best.list,
+		Normaliser: u.loss.State(), Best: u.best.list, Replayed: u.replayed,
+	}
+	if u.mix != nil {
+		if p.Replay, err = u.mix.state(); err != nil {
+			return nil, nil, err
+		}
 	}
 	if u.modes != nil {
 		if p.Modes, err = u.modes.MarshalBinary(); err != nil {
@@ -72,6 +81,12 @@ func (u *Updater) RestoreFloats(version uint64, values []float32, priv []byte) e
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}
+	mix := u.mix
+	if mix != nil {
+		if mix, err = mix.restored(u, p.Replay); err != nil {
+			return fmt.Errorf("%w: %w", ErrState, err)
+		}
+	}
 	// Either restores all of its part or nothing.
 	before := u.loss.State()
 	if err := u.loss.Restore(p.Normaliser); err != nil {
@@ -83,7 +98,8 @@ func (u *Updater) RestoreFloats(version uint64, values []float32, priv []byte) e
 	copy(u.params, values)
 	u.modes = modes
 	u.SetBest(p.Best)
-	u.version, u.trajectories = version, p.Trajectories
+	u.mix = mix
+	u.version, u.trajectories, u.replayed = version, p.Trajectories, p.Replayed
 	return nil
 }
 

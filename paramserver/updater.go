@@ -42,11 +42,14 @@ type Updater struct {
 	modes        *metrics.Modes // found by training trajectories; nil with moded
 	best         *bestKeeper
 	key          []byte
+	mix          *mixture // nil without replay
+	replayed     uint64
 
 	batch   policy.Batch
 	actions [][]int32
 	scores  policy.Scores
 	weights policy.Weights
+	factors []float64 // weights of the trajectories
 	in      losses.Input
 	out     losses.Output
 	update  Update
@@ -55,8 +58,9 @@ type Updater struct {
 // Update tells what one optimiser step did. It is valid until the next step.
 type Update struct {
 	Version      uint64 // after the step
-	Trajectories uint64 // trained on since the job began
+	Trajectories uint64 // fresh ones trained on since the job began
 	Batch        []wire.Trajectory
+	Fresh        int // of the batch, the first ones; the others were replayed
 	Refused      int
 	GradNorm     float64 // before clipping
 	LogZ         float64 // learned scalar after the step
@@ -107,6 +111,9 @@ func NewUpdater(spec *job.Spec) (*Updater, error) {
 		u.moded, u.modes = m, metrics.NewModes(m.NumModes())
 	}
 	u.best = newBestKeeper(maxBest)
+	if u.mix, err = newMixture(u); err != nil {
+		return nil, err
+	}
 	return u, nil
 }
 
@@ -123,7 +130,8 @@ func (u *Updater) Layout() policy.Layout { return u.layout }
 // LogZ is the learned log-partition.
 func (u *Updater) LogZ() float64 { return float64(u.params[len(u.params)-1]) }
 
-// Trajectories is the number trained on since the job began.
+// Trajectories is the number trained on since the job began, replayed ones not
+// counted.
 func (u *Updater) Trajectories() uint64 { return u.trajectories }
 
 // ModesFound returns how many modes training trajectories have hit, and how
@@ -152,14 +160,21 @@ func (f *frozenBackward) score(b *policy.Batch, out *policy.Scores) error {
 	return nil
 }
 
-// Step applies one f-TB update. A trajectory whose actions cannot be replayed
-// is withdrawn through refuse and the step goes on without it; when too few are
+// Step applies one f-TB update to fresh trajectories, Fresh of them, and as many
+// replayed ones as complete the job's batch. A trajectory whose actions cannot be
+// replayed is withdrawn through refuse and the step goes on without it; when too few are
 // left the rest is withdrawn as well, and the error is ErrNoBatch. Non-finite
 // scores or gradients are an error. After any error the state is as it was.
 // The order of batch may change.
 func (u *Updater) Step(batch []wire.Trajectory, refuse func(*wire.Trajectory, error)) (*Update, error) {
 	offered := len(batch)
-	batch, err := u.assemble(batch, refuse)
+	if u.mix != nil {
+		var err error
+		if batch, err = u.mix.complete(u, batch); err != nil {
+			return nil, fmt.Errorf("update %d: %w", u.version+1, err)
+		}
+	}
+	batch, fresh, err := u.assemble(batch, offered, refuse)
 	if err != nil {
 		return nil, fmt.Errorf("update %d: %w", u.version+1, err)
 	}
@@ -170,49 +185,55 @@ func (u *Updater) Step(batch []wire.Trajectory, refuse func(*wire.Trajectory, er
 		return nil, fmt.Errorf("update %d: %w", u.version+1, errors.Join(err, u.loss.Restore(normaliser)))
 	}
 	u.version++
-	u.trajectories += uint64(len(batch))
-	u.observe(batch)
+	u.trajectories += uint64(fresh)
+	u.replayed += uint64(len(batch) - fresh)
+	u.observe(batch[:fresh])
 	u.update = Update{
-		Version: u.version, Trajectories: u.trajectories, Batch: batch, Refused: offered - len(batch),
+		Version: u.version, Trajectories: u.trajectories, Batch: batch, Fresh: fresh, Refused: offered - fresh,
 		GradNorm: norm, LogZ: u.LogZ(), In: &u.in, Loss: &u.out,
 		LearningRate: rates.Forward, LogZRate: rates.LogZ,
 	}
 	return &u.update, nil
 }
 
-// assemble replays the batch and returns what of it can be trained on. What was
-// refused stays behind that in the slice: its owner reuses the rows' buffers.
-func (u *Updater) assemble(batch []wire.Trajectory, refuse func(*wire.Trajectory, error)) ([]wire.Trajectory, error) {
+// assemble replays the batch, of which the first ones are fresh, and returns
+// what of it can be trained on. What was refused stays behind that in the slice:
+// its owner reuses the rows' buffers.
+func (u *Updater) assemble(batch []wire.Trajectory, fresh int, refuse func(*wire.Trajectory, error)) ([]wire.Trajectory, int, error) {
 	offered := len(batch)
-	for len(batch) > 0 {
+	for fresh > 0 {
 		err := u.replay(batch)
 		if err == nil {
 			break
 		}
 		var bad *policy.TrajectoryError
 		if !errors.As(err, &bad) {
-			return nil, err
+			return nil, 0, err
+		}
+		if bad.Trajectory >= fresh {
+			return nil, 0, fmt.Errorf("%w: %w", errReplayed, err)
 		}
 		refuse(&batch[bad.Trajectory], err)
 		withdrawn, last := batch[bad.Trajectory], len(batch)-1
 		copy(batch[bad.Trajectory:], batch[bad.Trajectory+1:])
 		batch[last] = withdrawn
 		batch = batch[:last]
+		fresh--
 	}
 	if len(batch) == offered {
-		return batch, nil
+		return batch, fresh, nil
+	}
+	if fresh == 0 {
+		return nil, 0, ErrNoBatch // replay alone would change the ratio
 	}
 	// The spec was checked for whole batches; the normaliser may not do with less.
 	if _, err := losses.Normaliser(u.Spec.Loss.Normaliser).CheckGroup(u.Divergence(), len(batch)); err != nil {
-		for i := range batch {
+		for i := range batch[:fresh] {
 			refuse(&batch[i], fmt.Errorf("the rest of its batch was refused: %w", err))
 		}
-		batch = nil
+		return nil, 0, ErrNoBatch
 	}
-	if len(batch) == 0 {
-		return nil, ErrNoBatch
-	}
-	return batch, nil
+	return batch, fresh, nil
 }
 
 // replay assembles the trajectories as they are.
@@ -269,6 +290,25 @@ func (u *Updater) residuals(batch []wire.Trajectory) {
 		in.Lag = append(in.Lag, int64(u.version)-int64(batch[i].Version))
 	}
 	in.LogZ = u.LogZ()
+	u.weigh(batch)
+}
+
+// weigh hands the loss the weights of the trajectories, unless all are 1.
+func (u *Updater) weigh(batch []wire.Trajectory) {
+	u.factors = u.factors[:0]
+	alike := true
+	for i := range batch {
+		w := batch[i].Weight
+		if w == 0 {
+			w = 1
+		}
+		u.factors = append(u.factors, w)
+		alike = alike && w == 1
+	}
+	u.in.Weights = u.factors
+	if alike {
+		u.in.Weights = nil
+	}
 }
 
 // spread gives every transition its trajectory's weight.
@@ -306,9 +346,13 @@ func (u *Updater) rates(step int64) optim.Rates {
 	return r
 }
 
-// observe records modes and best objects of what was trained on.
+// observe records modes and best objects of fresh trajectories, and remembers
+// them for replay.
 func (u *Updater) observe(batch []wire.Trajectory) {
 	states := u.asm.States()
+	if u.mix != nil {
+		u.mix.remember(batch, u.asm, u.trajectories)
+	}
 	for i := range batch {
 		if u.modes != nil {
 			u.modes.Add(u.moded.Mode(states, i))

@@ -22,7 +22,7 @@ import (
 // a resumed on-policy run goes on with the very same bits.
 type localFeed struct {
 	roller  *sampler.Roller
-	batch   int
+	batch   func() int // fresh trajectories of the next update
 	trained func() uint64
 	lag     uint64
 	past    [][]float32 // ring of the last lag+1 parameter vectors, by version
@@ -36,7 +36,7 @@ func newLocalFeed(spec *job.Spec, u *paramserver.Updater) (*localFeed, error) {
 		return nil, err
 	}
 	return &localFeed{
-		roller: roller, batch: spec.Train.Batch, trained: u.Trajectories,
+		roller: roller, batch: u.Fresh, trained: u.Trajectories,
 		lag: uint64(spec.Train.Lag), past: make([][]float32, spec.Train.Lag+1), oldest: u.Version(),
 	}, nil
 }
@@ -57,7 +57,7 @@ func (f *localFeed) Next(ctx context.Context, version uint64, params []float32) 
 		f.oldest = from
 		params = f.past[from%(f.lag+1)]
 	}
-	f.dst, err = f.roller.SampleN(f.batch, params, from, f.trained()+1, f.dst)
+	f.dst, err = f.roller.SampleN(f.batch(), params, from, f.trained()+1, f.dst)
 	return f.dst, err
 }
 

@@ -61,6 +61,11 @@ func train(cmd *cobra.Command, f *jobFlags, path string) (err error) {
 		if err := s.run.TruncateAfter(s.resumed.Version); err != nil {
 			return err
 		}
+		if got, err := u.Refill(cmd.Context(), nil); err != nil {
+			return err
+		} else if got.Needed {
+			s.note("the replay buffer is not part of the checkpoint: it begins with the %d best objects", got.Objects)
+		}
 	}
 	r.onRow = s.row
 	r.save = func(c *fsm.Commit) error {

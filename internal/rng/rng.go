@@ -15,6 +15,7 @@ const (
 	Evaluate                    // objects drawn for evaluation
 	Replay                      // draws from a replay buffer
 	Thin                        // which of many values statistics keep
+	Resample                    // which objects an update replays, and their new trajectories
 	Fault                       // jitter and losses of an injected fault
 )
 

@@ -19,7 +19,8 @@ type Row struct {
 	Version int64 `json:"version"`
 	// Generation is incremented by every restore of a job; 0 in a local run.
 	Generation uint64 `json:"generation,omitempty"`
-	// Trajectories counts those trained on since the job began.
+	// Trajectories counts those trained on since the job began, replayed ones not
+	// counted.
 	Trajectories uint64 `json:"trajectories"`
 
 	// Loss is the mean of g(δ) over the trajectories of the stretch.
@@ -90,6 +91,11 @@ type Row struct {
 	// they are what the commits of the stretch say of the sessions.
 	Stale   uint64 `json:"stale"`
 	Refused uint64 `json:"refused"`
+	// Downweighted counts stale ones that were trained on with a weight below 1;
+	// Replayed those that were not fresh: new trajectories of stored objects. The
+	// lags of the row are of fresh ones only.
+	Downweighted uint64 `json:"downweighted,omitempty"`
+	Replayed     uint64 `json:"replayed,omitempty"`
 
 	// Values in force at Version of everything that a schedule may anneal.
 	LearningRate   Float `json:"learning_rate"`

@@ -28,4 +28,7 @@ type Trajectory struct {
 	// LogBehaviour is the log-probability of the actions under the distribution
 	// really sampled from (exploration included); NaN where there is none.
 	LogBehaviour float64
+	// Weight is how much the trajectory counts in the loss beside others; 0
+	// counts as 1. Admission sets it. It is not sent.
+	Weight float64
 }

@@ -1,0 +1,146 @@
+package paramserver
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/internal/rng"
+	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/paramserver/replay"
+	"github.com/driftmesh/driftmesh/policy"
+)
+
+// resampler gives objects new trajectories by sampling backward with P_B, one
+// step of all of them after the other. States that coincide are scored once.
+// Trajectory i of an update draws from a random stream of its own.
+type resampler struct {
+	env    envs.Env
+	spec   envs.Spec
+	seed   uint64
+	source []byte // key of s0
+
+	states   envs.States
+	dedupe   *policy.Deduper
+	distinct policy.States
+	pcg      []rand.PCG
+	logPB    []float32 // distinct × backward actions
+	legal    []bool    // of one row
+	key      []byte
+	active   []int32 // rows that are not at s0 yet
+	at       []int32 // by active row: index of its distinct state; −1 where the step is forced
+	undo     []int32 // by active row: the backward action,
+	redo     []int32 // and the forward action that takes it back
+}
+
+func newResampler(env envs.Env, seed uint64) *resampler {
+	spec := env.Spec()
+	return &resampler{
+		env: env, spec: spec, seed: seed, source: env.NewStates(1).AppendKey(nil, 0),
+		dedupe: policy.NewDeduper(env), legal: make([]bool, spec.BackwardActions),
+	}
+}
+
+// sample writes one trajectory for each object to dst, whose actions are
+// reused, with the P_B that tape and params give. The behaviour of what comes
+// is not known: LogBehaviour is NaN.
+func (r *resampler) sample(tape policy.Tape, params []float32, update uint64, objects []replay.Item, dst []wire.Trajectory) ([]wire.Trajectory, error) {
+	n := len(objects)
+	if r.states == nil || r.states.Len() < n {
+		r.states, r.pcg = r.env.NewStates(n), make([]rand.PCG, n)
+	}
+	for len(dst) < n {
+		dst = append(dst, wire.Trajectory{})
+	}
+	dst = dst[:n]
+	r.active = r.active[:0]
+	for i, o := range objects {
+		if err := r.states.Parse(i, o.Text); err != nil {
+			return nil, fmt.Errorf("replayed object: %w", err)
+		}
+		rng.Reseed(&r.pcg[i], r.seed, rng.Resample, update, uint64(i))
+		dst[i] = wire.Trajectory{Version: o.Version, LogReward: o.LogReward, LogBehaviour: math.NaN(), Actions: dst[i].Actions[:0]}
+		r.active = append(r.active, int32(i))
+	}
+	for range r.spec.MaxSteps {
+		if err := r.back(tape, params, dst); err != nil {
+			return nil, err
+		}
+		if len(r.active) == 0 {
+			break
+		}
+	}
+	if len(r.active) > 0 {
+		return nil, fmt.Errorf("%s: %s is not at the source after %d steps back", r.spec.Name, objects[r.active[0]].Text, r.spec.MaxSteps)
+	}
+	for i := range dst {
+		slices.Reverse(dst[i].Actions)
+	}
+	return dst, nil
+}
+
+// back takes one step back from every active row, and keeps those active that
+// are not at s0 then.
+func (r *resampler) back(tape policy.Tape, params []float32, dst []wire.Trajectory) error {
+	r.dedupe.Start(&r.distinct)
+	r.at = r.at[:0]
+	for _, row := range r.active {
+		r.states.BackwardMask(int(row), r.legal)
+		at := int32(-1)
+		if slices.Contains(r.legal, true) {
+			at = r.dedupe.Add(r.states, int(row))
+		}
+		r.at = append(r.at, at)
+	}
+	width := r.spec.BackwardActions
+	if r.distinct.N > 0 {
+		r.logPB = slices.Grow(r.logPB[:0], r.distinct.N*width)[:r.distinct.N*width]
+		if err := tape.LogProbs(params, &r.distinct, policy.Backward, r.logPB); err != nil {
+			return fmt.Errorf("P_B of replayed objects: %w", err)
+		}
+	}
+	r.undo = r.undo[:0]
+	for k, row := range r.active {
+		b := envs.Only
+		if at := int(r.at[k]); at >= 0 {
+			b = choose(r.logPB[at*width:(at+1)*width], &r.pcg[row])
+		}
+		r.undo = append(r.undo, b)
+	}
+	r.redo = slices.Grow(r.redo[:0], len(r.undo))[:len(r.undo)]
+	r.states.ForwardOf(r.active, r.undo, r.redo)
+	if err := r.states.Backward(r.active, r.undo); err != nil {
+		return fmt.Errorf("%s refuses what its own masks allow: %w", r.spec.Name, err)
+	}
+	under := r.active[:0]
+	for k, row := range r.active {
+		dst[row].Actions = append(dst[row].Actions, r.redo[k])
+		if r.key = r.states.AppendKey(r.key[:0], int(row)); string(r.key) != string(r.source) {
+			under = append(under, row)
+		}
+	}
+	r.active = under
+	return nil
+}
+
+// choose draws an action in proportion to its probability; −Inf is none.
+func choose(logp []float32, pcg *rand.PCG) int32 {
+	total := 0.0
+	for _, l := range logp {
+		total += math.Exp(float64(l))
+	}
+	left := float64(pcg.Uint64()>>11) / (1 << 53) * total
+	last := int32(0)
+	for a, l := range logp {
+		if math.IsInf(float64(l), -1) {
+			continue
+		}
+		last = int32(a)
+		if left -= math.Exp(float64(l)); left < 0 {
+			break
+		}
+	}
+	return last
+}

@@ -53,6 +53,9 @@ type identityRecord struct {
 	ID        string    `json:"id"`
 	ClusterID string    `json:"cluster_id"`
 	Created   time.Time `json:"created"`
+	// Generation of the cluster that a restore made, 0 of one that was founded
+	// or joined.
+	Generation uint64 `json:"generation,omitempty"`
 }
 
 // Init founds a cluster: it gives the directory, made if missing, a new

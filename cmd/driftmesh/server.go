@@ -98,7 +98,7 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 		Dir: filepath.Join(id.Dir(), raftDir), ID: id.NodeID(), Listen: f.raft,
 		Resolve: func(id string) (string, bool) { meshReady.Wait(); return mesh.Resolve(id) },
 		Single:  f.single, Bootstrap: f.init && fresh, Logger: logger,
-		Dial: links.Dialer(faults.Raft),
+		Dial: links.Dialer(faults.Raft), ClusterID: id.ClusterID(), Generation: id.Generation(),
 	})
 	if err != nil {
 		meshReady.Done()

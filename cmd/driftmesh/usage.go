@@ -34,7 +34,7 @@ func checkVerb(root *cobra.Command, args []string) error {
 	if err != nil {
 		group, rest = root, args
 	}
-	if !group.HasSubCommands() {
+	if !group.HasSubCommands() || group.Runnable() { // one that runs checks its own arguments
 		return nil
 	}
 	for _, word := range rest {

@@ -10,8 +10,9 @@ import (
 // ErrRestore says that a snapshot cannot become the state of a new cluster.
 var ErrRestore = errors.New("cannot restore")
 
-// Restore reads a snapshot as the first state of a new cluster with an
-// identity of its own, at stamp (Unix nanoseconds). The generation of the
+// Restore reads a snapshot as the first state of a new cluster at stamp (Unix
+// nanoseconds). Under the identity of the old cluster its workers and clients
+// find the new one; the generation is what keeps the two apart. The generation of the
 // cluster and of every job is one above the snapshot's, so that nothing of the
 // old cluster that is still under way is ever taken for the new one's: leases
 // are void, sessions expired, transfers and remembered Commits forgotten. The
@@ -29,11 +30,8 @@ func Restore(r io.Reader, clusterID string, stamp int64) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch s.cluster {
-	case "":
+	if s.cluster == "" {
 		return nil, fmt.Errorf("%w: the snapshot is older than the identity of its cluster", ErrRestore)
-	case clusterID:
-		return nil, fmt.Errorf("%w: the snapshot is of cluster %s itself; a restored cluster needs a new identity", ErrRestore, clusterID)
 	}
 	from := fmt.Sprintf("cluster %s at index %d", s.cluster, s.index)
 	s.generation++

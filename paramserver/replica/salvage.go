@@ -45,7 +45,8 @@ func Salvage(dir, scratch string) (out *Salvaged, err error) {
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	out = &Salvaged{State: fsm.New()}
-	if err := out.newestSnapshot(dir); err != nil {
+	newest, err := out.newestSnapshot(dir)
+	if err != nil {
 		return nil, fmt.Errorf("salvage %s: %w", dir, err)
 	}
 	copied, err := copyLog(dir, scratch)
@@ -53,8 +54,11 @@ func Salvage(dir, scratch string) (out *Salvaged, err error) {
 		defer func() { err = errors.Join(err, os.RemoveAll(copied)) }()
 		err = out.replay(copied)
 	}
-	if errors.Is(err, ErrDamaged) {
+	switch {
+	case errors.Is(err, ErrDamaged):
 		out.Damage, err = errors.Join(out.Damage, err), nil
+	case err == nil && out.Last >= newest:
+		out.Damage = nil // the log has what a damaged snapshot had
 	}
 	if err != nil {
 		return nil, fmt.Errorf("salvage %s: %w", dir, err)
@@ -65,24 +69,26 @@ func Salvage(dir, scratch string) (out *Salvaged, err error) {
 	return out, nil
 }
 
-// newestSnapshot reads the newest snapshot that is whole.
-func (s *Salvaged) newestSnapshot(dir string) error {
+// newestSnapshot reads the newest snapshot that is whole, and returns the index
+// of the newest one, whole or not.
+func (s *Salvaged) newestSnapshot(dir string) (newest uint64, err error) {
 	names, err := snapshotNames(dir)
 	if err != nil || len(names) == 0 {
-		return err
+		return 0, err
 	}
+	newest = names[len(names)-1].index
 	for _, name := range slices.Backward(names) {
 		state, err := readSnapshot(filepath.Join(dir, snapshotsName, name.name, "state.bin"))
 		if err == nil {
 			s.State, s.Snapshot, s.Last = state, name.index, name.index
-			return nil
+			return newest, nil
 		}
 		if errors.Is(err, fsm.ErrNewerSnapshot) {
-			return err
+			return 0, err
 		}
 		s.Damage = errors.Join(s.Damage, damaged("snapshot %s at index %d: %w", name.name, name.index, err))
 	}
-	return nil
+	return newest, nil
 }
 
 // readSnapshot reads raft's file of a snapshot by itself: opening it as raft does
@@ -144,7 +150,7 @@ func copyFile(to, from string) (err error) {
 // replay applies the log after the snapshot. It ends with ErrDamaged where the
 // log is not what was acknowledged; the state is good up to there.
 func (s *Salvaged) replay(dir string) (err error) {
-	store, _, err := openStore(dir, discard, func(error) {})
+	store, _, err := openStore(Config{Dir: dir, Logger: discard}, func(error) {})
 	if err != nil {
 		return err
 	}

@@ -88,6 +88,9 @@ func TestSalvageTakesWhatIsWhole(t *testing.T) {
 				}
 				return
 			}
+			if s.State.Chain() == chain && s.Damage == nil {
+				return // the log still had what the snapshot had
+			}
 			if !errors.Is(s.Damage, ErrDamaged) || s.State.Chain() == chain {
 				t.Fatalf("the damage is not seen: %v", s.Damage)
 			}

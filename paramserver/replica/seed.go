@@ -60,7 +60,7 @@ func seedSnapshot(dir, id string, view *fsm.View) error {
 
 // seedLog creates the log's files and the term that the snapshot is of.
 func seedLog(dir string) error {
-	store, stable, err := openStore(dir, discard, func(error) {})
+	store, stable, err := openStore(Config{Dir: dir, Logger: discard}, func(error) {})
 	if err != nil {
 		return err
 	}

@@ -34,12 +34,18 @@ func checkVerb(root *cobra.Command, args []string) error {
 	if err != nil {
 		group, rest = root, args
 	}
-	if !group.HasSubCommands() || group.Runnable() { // one that runs checks its own arguments
+	if !group.HasSubCommands() {
 		return nil
 	}
+	value := false // of the flag before
 	for _, word := range rest {
+		if value {
+			value = false
+			continue
+		}
 		if strings.HasPrefix(word, "-") {
-			continue // the flags of a group take no value
+			value = takesValue(group, word)
+			continue
 		}
 		var verbs []string
 		for _, c := range group.Commands() {
@@ -50,6 +56,20 @@ func checkVerb(root *cobra.Command, args []string) error {
 		return userFault{fmt.Errorf("%s has no verb %q%s (see %s --help)", group.CommandPath(), word, didYouMean(word, verbs), group.CommandPath())}
 	}
 	return nil
+}
+
+// takesValue says whether the word after a flag is its value.
+func takesValue(c *cobra.Command, word string) bool {
+	if strings.Contains(word, "=") {
+		return false
+	}
+	var f *pflag.Flag
+	if name, long := strings.CutPrefix(word, "--"); long {
+		f = c.Flags().Lookup(name)
+	} else if len(word) == 2 {
+		f = c.Flags().ShorthandLookup(word[1:])
+	}
+	return f != nil && f.NoOptDefVal == ""
 }
 
 func didYouMean(word string, known []string) string {

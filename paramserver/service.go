@@ -134,7 +134,7 @@ func info(j *fsm.Job) wire.JobInfo {
 		ID: j.ID, Status: string(j.Status), Reason: j.Reason, Generation: j.Generation,
 		Epoch: j.Epoch, Learner: j.Learner, LearnerAddr: j.LearnerAddr, Version: j.Version,
 		Updates: j.Updates, Trajectories: j.Trajectories(),
-		StateHash: j.StateHash[:], Sessions: j.Sessions, Spec: j.Spec,
+		StateHash: j.StateHash[:], Sessions: j.Sessions, Spec: j.Spec, CommitEpoch: j.CommitEpoch,
 	}
 }
 
@@ -164,7 +164,22 @@ func (s *Server) State(ctx context.Context, req *wire.StateRequest) (*wire.State
 	if err != nil {
 		return nil, err
 	}
-	return &wire.StateReply{Info: info(j), Params: j.Params, Private: j.Private}, nil
+	reply := &wire.StateReply{Info: info(j), Params: j.Params, Private: j.Private}
+	if req.Sessions {
+		// Both in one view: sessions move with the state.
+		s.Replica.Read(func(st *fsm.State) {
+			if now, ok := st.Job(req.Job); ok {
+				reply = &wire.StateReply{Info: info(now), Params: now.Params, Private: now.Private}
+			}
+			for _, x := range st.Sessions(req.Job) {
+				reply.Sessions = append(reply.Sessions, wire.SessionInfo{
+					ID: x.ID, Worker: x.Worker, Slot: x.Slot, Mark: x.Mark,
+					Admitted: x.Admitted, Stale: x.Stale, Refused: x.Refused, Expired: x.Expired,
+				})
+			}
+		})
+	}
+	return reply, nil
 }
 
 // Join adds a server to the cluster: as a non-voter first, as a voter once it

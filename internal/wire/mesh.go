@@ -88,6 +88,8 @@ type JobInfo struct {
 	StateHash    []byte `msgpack:"h" json:"state_hash"`
 	Sessions     int    `msgpack:"n" json:"sessions"`
 	Spec         []byte `msgpack:"p" json:"-"`
+	// CommitEpoch is the epoch that Version was committed under.
+	CommitEpoch uint64 `msgpack:"ce,omitempty" json:"commit_epoch"`
 }
 
 // AssignRequest opens a slot's stream of assignments.
@@ -144,6 +146,7 @@ type Snapshot struct {
 type StateRequest struct {
 	ClusterID string `msgpack:"c"`
 	Job       string `msgpack:"j"`
+	Sessions  bool   `msgpack:"s,omitempty"` // list the worker sessions too
 }
 
 // StateReply is the committed state of a job.
@@ -151,6 +154,8 @@ type StateReply struct {
 	Info    JobInfo `msgpack:"i"`
 	Params  []byte  `msgpack:"p"` // little-endian float32
 	Private []byte  `msgpack:"s"` // learner state that is not published
+	// Sessions, where asked for, are all that ever were, by ID.
+	Sessions []SessionInfo `msgpack:"n,omitempty"`
 }
 
 // Uplink is one message of a worker on its trajectory stream. The first

@@ -1,0 +1,271 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/cluster/faults"
+	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/wire"
+)
+
+// kind is one way to break a mesh. run strikes, heals, and leaves every process
+// running and every link whole.
+type kind struct {
+	name string
+	run  func(context.Context, *attempt) error
+}
+
+var kinds = []kind{
+	{"kill-leader", killLeader},
+	{"kill-learner", killLearner},
+	{"kill-both", killBoth},
+	{"stop-learner", stopLearner},
+	{"cut-link", cutLink},
+	{"cut-one-way", cutOneWay},
+	{"lose-minority", loseMinority},
+	{"lose-quorum", loseQuorum},
+	{"kill-all", killAll},
+	{"full-disk", fullDisk},
+	{"flip-bytes", flipBytes},
+}
+
+// KindNames lists the kinds of rounds.
+func KindNames() (names []string) {
+	for _, k := range kinds {
+		names = append(names, k.name)
+	}
+	return names
+}
+
+// errSkip: this machine or this mesh cannot carry the round out.
+var errSkip = errors.New("skipped")
+
+// draw chooses the kind of round i.
+func (a *attempt) draw(i int) (kind, error) {
+	names := a.Kinds
+	if len(names) == 0 {
+		names = KindNames()
+	}
+	name := names[i%len(names)]
+	if !a.Fixed {
+		name = names[a.random.IntN(len(names))]
+	}
+	for _, k := range kinds {
+		if k.name == name {
+			return k, nil
+		}
+	}
+	return kind{}, fielderr.New("kind", name, fmt.Sprint(KindNames()))
+}
+
+// learner returns the node that trains the job.
+func (a *attempt) learner(ctx context.Context) (*Node, error) {
+	for {
+		if lead, err := a.rig.Lead(ctx); err != nil {
+			return nil, err
+		} else if reply, err := a.rig.Status(ctx, lead, a.Spec.Name); err == nil && len(reply.Jobs) == 1 && reply.Jobs[0].Learner != "" {
+			if n := a.rig.ByID(reply.Jobs[0].Learner); n != nil && n.Running() {
+				return n, nil
+			}
+		}
+		if err := rest(ctx, lookEvery); err != nil {
+			return nil, fmt.Errorf("nobody trains: %w", err)
+		}
+	}
+}
+
+// killed strikes nodes with SIGKILL at once, and starts them again after a while.
+func (a *attempt) killed(ctx context.Context, after time.Duration, nodes ...*Node) error {
+	slices.SortFunc(nodes, func(x, y *Node) int { return int(x.PID()) - int(y.PID()) })
+	nodes = slices.Compact(nodes)
+	for _, n := range nodes {
+		a.note("%s", n.Name)
+	}
+	err := a.strike(ctx, func() error {
+		var wg sync.WaitGroup
+		errs := make([]error, len(nodes))
+		for i, n := range nodes {
+			wg.Go(func() { errs[i] = n.Kill() })
+		}
+		wg.Wait()
+		return errors.Join(errs...)
+	})
+	if after > 0 {
+		err = errors.Join(err, rest(ctx, time.Duration(a.random.Float64()*float64(after))))
+	}
+	for _, n := range nodes {
+		if !n.Running() {
+			err = errors.Join(err, a.rig.Restart(n))
+		}
+	}
+	return err
+}
+
+func killLeader(ctx context.Context, a *attempt) error {
+	n, err := a.rig.Lead(ctx)
+	if err != nil {
+		return err
+	}
+	return a.killed(ctx, 2*time.Second, n)
+}
+
+func killLearner(ctx context.Context, a *attempt) error {
+	n, err := a.learner(ctx)
+	if err != nil {
+		return err
+	}
+	return a.killed(ctx, 2*time.Second, n)
+}
+
+func killBoth(ctx context.Context, a *attempt) error {
+	lead, err := a.rig.Lead(ctx)
+	if err != nil {
+		return err
+	}
+	n, err := a.learner(ctx)
+	if err != nil {
+		return err
+	}
+	return a.killed(ctx, 2*time.Second, lead, n)
+}
+
+func stopLearner(ctx context.Context, a *attempt) error {
+	n, err := a.learner(ctx)
+	if err != nil {
+		return err
+	}
+	a.note("%s for %s", n.Name, a.StopFor)
+	err = a.strike(ctx, func() error { return n.Signal(syscall.SIGSTOP) })
+	err = errors.Join(err, rest(ctx, a.StopFor))
+	a.to = time.Now()
+	return errors.Join(err, n.Signal(syscall.SIGCONT))
+}
+
+func killAll(ctx context.Context, a *attempt) error {
+	return a.killed(ctx, time.Second, a.rig.Nodes()...)
+}
+
+// faulty puts links into force, for a while.
+func (a *attempt) faulty(ctx context.Context, links ...wire.LinkFault) error {
+	err := a.strike(ctx, func() error { return a.rig.Inject(ctx, links, nil) })
+	if err == nil {
+		err = a.hold(ctx, a.Hold)
+	}
+	a.to = time.Now()
+	return errors.Join(err, a.rig.Inject(context.WithoutCancel(ctx), nil, nil))
+}
+
+// link draws two nodes that talk to each other: one of them serves.
+func (a *attempt) link() (from, to *Node) {
+	from = a.pick(a.rig.Nodes(cluster.RoleServer, roleLearner))
+	for to == nil || to == from {
+		to = a.pick(a.rig.Nodes())
+	}
+	if a.random.IntN(2) == 0 {
+		from, to = to, from
+	}
+	return from, to
+}
+
+// cut describes links that are cut in one direction or both, on one plane or all.
+func (a *attempt) cut(from, to *Node, plane string, both bool) ([]wire.LinkFault, error) {
+	f, err := from.ID()
+	if err != nil {
+		return nil, err
+	}
+	t, err := to.ID()
+	if err != nil {
+		return nil, err
+	}
+	out := []wire.LinkFault{{From: f, To: t, Plane: plane, Cut: true}}
+	arrow := "→"
+	if both {
+		arrow = "↔"
+		out = append(out, wire.LinkFault{From: t, To: f, Plane: plane, Cut: true})
+	}
+	a.note("%s%s%s %s", from.Name, arrow, to.Name, plane)
+	return out, nil
+}
+
+// planes to draw from; "" is all of them and counts twice.
+var planes = []string{"", "", faults.Gossip, faults.Raft, faults.Parameters, faults.RPC}
+
+func cutLink(ctx context.Context, a *attempt) error {
+	from, to := a.link()
+	links, err := a.cut(from, to, planes[a.random.IntN(len(planes))], a.random.IntN(2) == 0)
+	if err != nil {
+		return err
+	}
+	return a.faulty(ctx, links...)
+}
+
+// cutOneWay cuts what the learner sends to one voter, or what one sends to it.
+func cutOneWay(ctx context.Context, a *attempt) error {
+	from, err := a.learner(ctx)
+	if err != nil {
+		return err
+	}
+	var others []*Node
+	for _, n := range a.rig.Nodes(cluster.RoleServer) {
+		if n != from {
+			others = append(others, n)
+		}
+	}
+	to := a.pick(others)
+	if a.random.IntN(2) == 0 {
+		from, to = to, from
+	}
+	links, err := a.cut(from, to, "", false)
+	if err != nil {
+		return err
+	}
+	return a.faulty(ctx, links...)
+}
+
+// isolate describes nodes that nobody hears and that hear nobody.
+func (a *attempt) isolate(nodes ...*Node) (links []wire.LinkFault, err error) {
+	for _, n := range nodes {
+		id, err := n.ID()
+		if err != nil {
+			return nil, err
+		}
+		a.note("%s isolated", n.Name)
+		links = append(links, wire.LinkFault{From: id, Cut: true}, wire.LinkFault{To: id, Cut: true})
+	}
+	return links, nil
+}
+
+// some draws n servers.
+func (a *attempt) some(n int) []*Node {
+	servers := a.rig.Nodes(cluster.RoleServer)
+	a.random.Shuffle(len(servers), func(i, j int) { servers[i], servers[j] = servers[j], servers[i] })
+	return servers[:n]
+}
+
+func loseMinority(ctx context.Context, a *attempt) error { return a.lose(ctx, (a.Servers-1)/2) }
+
+func loseQuorum(ctx context.Context, a *attempt) error { return a.lose(ctx, a.Servers/2+1) }
+
+// lose takes n servers away, by killing or by isolating them.
+func (a *attempt) lose(ctx context.Context, n int) error {
+	if n == 0 {
+		return fmt.Errorf("%w: one server has no minority", errSkip)
+	}
+	nodes := a.some(n)
+	if a.random.IntN(2) == 0 {
+		a.note("killed")
+		return a.killed(ctx, a.Hold, nodes...)
+	}
+	links, err := a.isolate(nodes...)
+	if err != nil {
+		return err
+	}
+	return a.faulty(ctx, links...)
+}

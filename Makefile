@@ -5,9 +5,10 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 SEED    ?= 1
 JOB     ?= examples/hypergrid-4d.yaml
 FUZZTIME ?= 30s
+ROUNDS  ?= 200
 export CGO_ENABLED ?= 0
 
-.PHONY: build run test accept race fuzz bench lint verify table clean help
+.PHONY: build run test accept race torture fuzz bench lint verify table clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -26,6 +27,9 @@ race: ## the packages with goroutines, under the race detector
 
 accept: ## what `make run` promises, measured for three seeds (minutes)
 	$(GO) test ./cmd/driftmesh -run TestMainJob -accept -v -timeout 20m
+
+torture: build ## ROUNDS seeded rounds of faults on a live mesh (200 take hours; runs/torture/summary.md)
+	$(GO) run ./chaos/run torture --rounds $(ROUNDS) --seed $(SEED)
 
 fuzz: ## every fuzz target for FUZZTIME each
 	./internal/lint/fuzz.sh $(FUZZTIME)

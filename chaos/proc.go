@@ -178,9 +178,15 @@ func (p *Proc) Kill() error {
 	}
 	exited, _ := p.Exit()
 	<-exited
+	p.release()
+	return nil
+}
+
+// release closes the leash; waiting for the process may have done so already.
+func (p *Proc) release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.stdin.Close()
+	p.stdin.Close()
 }
 
 // endTimeout is how long a process may take to end when it is asked to.
@@ -200,7 +206,8 @@ func (p *Proc) Stop() error {
 	exited, _ := p.Exit()
 	select {
 	case <-exited:
-		return p.stdin.Close()
+		p.release()
+		return nil
 	case <-time.After(endTimeout):
 		return errors.Join(fmt.Errorf("stop %s: it did not end within %s", p.Name, endTimeout), p.Kill())
 	}

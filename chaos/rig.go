@@ -408,3 +408,26 @@ func (r *Rig) Close() error {
 	r.nursery.close()
 	return errors.Join(errs...)
 }
+
+// Replaced takes a server that will not come back out of the cluster, and waits
+// until fresh votes in its place.
+func (r *Rig) Replaced(ctx context.Context, old string, fresh *Node) error {
+	if _, err := cluster.CallIdempotent(ctx, r.leader, (*cluster.Client).Remove, &wire.RemoveRequest{ClusterID: r.clusterID, Node: old}); err != nil {
+		return fmt.Errorf("remove %s: %w", old, err)
+	}
+	var last error
+	for {
+		id, err := fresh.ID()
+		if err == nil {
+			var reply *wire.MembersReply
+			reply, err = cluster.CallIdempotent(ctx, r.leader, (*cluster.Client).Members, &wire.MembersRequest{ClusterID: r.clusterID})
+			if err == nil && slices.ContainsFunc(reply.Members, func(m wire.LogMember) bool { return m.ID == id && m.Standing == wire.StandingVoter }) {
+				return nil
+			}
+		}
+		last = err
+		if err := rest(ctx, lookEvery); err != nil {
+			return fmt.Errorf("%w: %s does not vote: %w (last %w)", ErrStuck, fresh.Name, err, last)
+		}
+	}
+}

@@ -233,11 +233,14 @@ func (t *torture) round(ctx context.Context, i int, seed *uint64) Round {
 			out.Fenced = acc.fenced
 		})
 		switch {
-		case ctx.Err() != nil, errors.Is(err, errSkip):
-			out.Verdict, out.Reason = Unknown, err.Error()
+		case ctx.Err() != nil:
+			out.Verdict, out.Reason = Unknown, ctx.Err().Error()
 			return out
-		case err != nil:
+		case broken(err):
 			out.Verdict, out.Reason = Invalid, err.Error()
+			return out
+		case err != nil: // this machine's, or this program's
+			out.Verdict, out.Reason = Unknown, err.Error()
 			return out
 		case out.Commit && out.Waiting && out.Linearizable != Unknown:
 			out.Verdict = Valid
@@ -247,6 +250,16 @@ func (t *torture) round(ctx context.Context, i int, seed *uint64) Round {
 	}
 	out.Verdict, out.Reason = Unknown, fmt.Sprintf("the fault met nothing under way in %d attempts", out.Attempts)
 	return out
+}
+
+// broken says whether an error is a promise that the mesh did not keep.
+func broken(err error) bool {
+	for _, promise := range []error{ErrLost, ErrDiverged, ErrFencedWrite, ErrMiscounted, ErrUncounted, ErrRegression, ErrStuck, ErrDamageUnseen, ErrNotLinearizable} {
+		if errors.Is(err, promise) {
+			return true
+		}
+	}
+	return false
 }
 
 // audit brings the job to rest, compares the replicas and holds the state

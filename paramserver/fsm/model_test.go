@@ -2,7 +2,10 @@ package fsm
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -20,10 +23,56 @@ type model struct {
 	expired  map[string]bool
 	counted  uint64
 	commits  map[string]bool // every Commit ever applied, by its encoding
+	level    uint8
+	weight   float64
+	archive  map[string]file // what is listed
+}
+
+// file is an archive segment as a set of trajectories.
+type file struct {
+	rows  int64
+	holds map[trajectory]bool
+}
+
+type trajectory struct {
+	session string
+	seq     uint64
+}
+
+func fileOf(g Segment) file {
+	f := file{rows: g.Rows, holds: map[trajectory]bool{}}
+	for _, r := range g.Ranges {
+		for seq := r.First; seq <= r.Last; seq++ {
+			f.holds[trajectory{r.Session, seq}] = true
+		}
+	}
+	return f
+}
+
+func newModel() *model {
+	return &model{
+		status: Running, level: 1, weight: 1, marks: map[string]uint64{}, expired: map[string]bool{},
+		commits: map[string]bool{}, archive: map[string]file{},
+	}
 }
 
 func (m *model) apply(cmd any) Outcome {
 	switch c := cmd.(type) {
+	case Activate:
+		if c.Level <= m.level {
+			return AlreadyApplied
+		}
+		m.level = c.Level
+	case SetShare:
+		switch {
+		case m.level < 2 || m.status == Finished || c.Weight <= 0:
+			return Rejected
+		case c.Weight == m.weight:
+			return AlreadyApplied
+		}
+		m.weight = c.Weight
+	case Compact:
+		return m.compact(c)
 	case Grant:
 		switch {
 		case c.Epoch != m.epoch+1:
@@ -34,6 +83,8 @@ func (m *model) apply(cmd any) Outcome {
 		m.epoch, m.leased = c.Epoch, true
 	case Commit:
 		switch {
+		case m.level < 2 && len(c.Segments) > 0:
+			return Rejected
 		case m.commits[key(c)]:
 			return AlreadyApplied
 		case c.Epoch != m.epoch || !m.leased:
@@ -50,6 +101,12 @@ func (m *model) apply(cmd any) Outcome {
 			if !ok || mark.Seq < present || mark.Admitted != mark.Seq-present {
 				return Rejected
 			}
+		}
+		if !m.mayList(c) {
+			return Rejected
+		}
+		for _, g := range c.Segments {
+			m.archive[g.ID] = fileOf(g)
 		}
 		for _, mark := range c.Marks {
 			m.marks[mark.Session] = mark.Seq
@@ -95,6 +152,61 @@ func (m *model) apply(cmd any) Outcome {
 	return Applied
 }
 
+// mayList says whether every trajectory in the Commit's segments is one that
+// its mark covers now and did not before, and is there once.
+func (m *model) mayList(c Commit) bool {
+	seen := map[trajectory]bool{}
+	ids := map[string]bool{}
+	for _, g := range c.Segments {
+		f := fileOf(g)
+		if _, listed := m.archive[g.ID]; listed || ids[g.ID] || g.Rows > int64(len(f.holds)) {
+			return false
+		}
+		ids[g.ID] = true
+		for tr := range f.holds {
+			if seen[tr] || len(c.Marks) == 0 || c.Marks[0].Session != tr.session || tr.seq > c.Marks[0].Seq || tr.seq <= m.marks[tr.session] {
+				return false
+			}
+			seen[tr] = true
+		}
+	}
+	return true
+}
+
+func (m *model) compact(c Compact) Outcome {
+	if m.level < 2 {
+		return Rejected
+	}
+	if c.Epoch != m.epoch || !m.leased {
+		return Fenced
+	}
+	add := fileOf(c.Add)
+	if add.rows > int64(len(add.holds)) {
+		return Rejected
+	}
+	present := 0
+	gone := file{holds: map[trajectory]bool{}}
+	for _, id := range c.Remove {
+		if f, ok := m.archive[id]; ok {
+			present++
+			gone.rows += f.rows
+			maps.Copy(gone.holds, f.holds)
+		}
+	}
+	_, there := m.archive[c.Add.ID]
+	switch {
+	case there && !slices.Contains(c.Remove, c.Add.ID) && present == 0 && len(c.Remove) > 0:
+		return AlreadyApplied // drawn hashes are equal
+	case there && !slices.Contains(c.Remove, c.Add.ID), present != len(c.Remove), present == 0, gone.rows != add.rows, !maps.Equal(gone.holds, add.holds):
+		return Rejected
+	}
+	for _, id := range c.Remove {
+		delete(m.archive, id)
+	}
+	m.archive[c.Add.ID] = add
+	return Applied
+}
+
 func key(c Commit) string { return fmt.Sprintf("%+v", c) }
 
 // drawCommand aims near the model's present state, so that most commands are
@@ -104,11 +216,17 @@ func drawCommand(t *rapid.T, m *model, sent *[]Commit) any {
 		return uint64(max(0, int64(v)+rapid.SampledFrom([]int64{0, 0, 0, 0, 1, -1}).Draw(t, label)))
 	}
 	session := rapid.SampledFrom([]string{"s0", "s1", "s2"}).Draw(t, "session")
-	switch rapid.SampledFrom([]string{"commit", "commit", "commit", "commit", "resend", "grant", "open", "expire", "status"}).Draw(t, "command") {
+	switch rapid.SampledFrom([]string{"commit", "commit", "commit", "commit", "resend", "grant", "open", "expire", "status", "activate", "share", "compact"}).Draw(t, "command") {
 	case "grant":
 		return Grant{Job: "j", Epoch: near(m.epoch+1, "epoch"), Node: "n"}
 	case "open":
 		return OpenSession{Job: "j", Session: session, Worker: "w"}
+	case "activate":
+		return Activate{Level: rapid.Uint8Range(1, 2).Draw(t, "level")}
+	case "share":
+		return SetShare{Job: "j", Weight: rapid.SampledFrom([]float64{0, 1, 2, 2.5}).Draw(t, "weight")}
+	case "compact":
+		return drawCompact(t, m, near(m.epoch, "epoch"))
 	case "expire":
 		return ExpireSession{Job: "j", Session: session}
 	case "status":
@@ -129,48 +247,176 @@ func drawCommand(t *rapid.T, m *model, sent *[]Commit) any {
 	if rapid.Bool().Draw(t, "marked") {
 		seq := near(m.marks[session]+2, "seq")
 		c.Marks = []Mark{{Session: session, Seq: seq, Admitted: near(seq-min(seq, m.marks[session]), "admitted")}}
+		c.Segments = drawSegments(t, m, c.Marks[0], near)
 	}
 	return c
 }
 
+func drawSegments(t *rapid.T, m *model, mark Mark, near func(uint64, string) uint64) (out []Segment) {
+	if m.level < 2 && rapid.IntRange(0, 9).Draw(t, "too early") > 0 {
+		return nil
+	}
+	first := near(m.marks[mark.Session]+1, "first")
+	for range rapid.IntRange(0, 2).Draw(t, "segments") {
+		r := Range{Session: mark.Session, First: max(1, first)}
+		r.Last = r.First + rapid.Uint64Range(0, 1).Draw(t, "length")
+		out = append(out, Segment{
+			ID: fmt.Sprintf("g%d", len(m.archive)+rapid.IntRange(0, 4).Draw(t, "id")), Rows: rapid.Int64Range(0, 2).Draw(t, "rows"), Ranges: []Range{r},
+		})
+		first = near(r.Last+1, "next")
+	}
+	return out
+}
+
+func drawCompact(t *rapid.T, m *model, epoch uint64) Compact {
+	c := Compact{Job: "j", Epoch: epoch, Add: Segment{ID: fmt.Sprintf("g%d", rapid.IntRange(0, 9).Draw(t, "id"))}}
+	var held []trajectory
+	for _, id := range slices.Sorted(maps.Keys(m.archive)) {
+		if rapid.Bool().Draw(t, "remove") {
+			c.Remove = append(c.Remove, id)
+			c.Add.Rows += m.archive[id].rows
+			held = slices.AppendSeq(held, maps.Keys(m.archive[id].holds))
+		}
+	}
+	slices.SortFunc(held, func(a, b trajectory) int {
+		return cmp.Or(cmp.Compare(a.session, b.session), cmp.Compare(a.seq, b.seq))
+	})
+	if len(held) > 0 && rapid.IntRange(0, 5).Draw(t, "forget") == 0 {
+		held = held[1:]
+	}
+	for _, tr := range held { // adjoining ones joined, or one range each
+		if n := len(c.Add.Ranges); n > 0 && c.Add.Ranges[n-1].Session == tr.session && c.Add.Ranges[n-1].Last+1 == tr.seq && rapid.Bool().Draw(t, "join") {
+			c.Add.Ranges[n-1].Last++
+			continue
+		}
+		c.Add.Ranges = append(c.Add.Ranges, Range{Session: tr.session, First: tr.seq, Last: tr.seq})
+	}
+	return c
+}
+
+// pair is two replicas of one log; b restarts from snapshots at any entry.
+type pair struct {
+	t     *rapid.T
+	a, b  *State
+	index uint64
+	term  uint64
+	left  map[string]bool // transfers that were begun and left alone, by their command
+}
+
+func (p *pair) entry(data []byte) Result {
+	p.index += 1 + rapid.Uint64Range(0, 2).Draw(p.t, "gap")
+	ra, err := p.a.Apply(p.index, p.term, data)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if rb, err := p.b.Apply(p.index, p.term, data); err != nil || ra != rb || p.a.Chain() != p.b.Chain() {
+		p.t.Fatalf("replicas answer %+v and %+v, %v", ra, rb, err)
+	}
+	if rapid.IntRange(0, 10).Draw(p.t, "restart") == 0 {
+		p.b = reload(p.t, p.b)
+	}
+	return ra
+}
+
+func (p *pair) newTerm() {
+	p.term++
+	clear(p.left)
+}
+
+func (p *pair) entries(parts [][]byte) {
+	for _, part := range parts {
+		if r := p.entry(part); r.Outcome != Applied {
+			p.t.Fatalf("a part: %+v", r)
+		}
+	}
+}
+
+// deliver brings a command into the log, whole or in parts. ok says whether it
+// got there; if not, it must have changed nothing.
+func (p *pair) deliver(cmd any, level uint8) (out Outcome, ok bool) {
+	data, err := Encode(cmd)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	how := rapid.SampledFrom([]string{"whole", "whole", "parts", "begun again", "others between", "new term", "gap", "left"}).Draw(p.t, "delivery")
+	parts, err := Split(data, chunkOverhead+rapid.IntRange(10, 60).Draw(p.t, "room"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if how == "whole" || len(parts) < 3 {
+		return p.entry(data).Outcome, true
+	}
+	if level < 2 {
+		if r := p.entry(parts[0]); r.Outcome != Rejected {
+			p.t.Fatalf("a chunk at level 1: %+v", r)
+		}
+		return "", false
+	}
+	if len(p.left) == MaxTransfers-1 {
+		p.newTerm()
+	}
+	k := rapid.IntRange(1, len(parts)-2).Draw(p.t, "parts before")
+	last := len(parts) - 1
+	p.entries(parts[:k])
+	delete(p.left, string(data))
+	switch how {
+	case "parts":
+		p.entries(parts[k:last])
+		return p.entry(parts[last]).Outcome, true
+	case "begun again":
+		p.entries(parts[:last])
+		return p.entry(parts[last]).Outcome, true
+	case "others between":
+		note, err := Encode(Note{Kind: EventJoined, Node: "n"})
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.entries([][]byte{note})
+		p.entries(parts[k:last])
+		return p.entry(parts[last]).Outcome, true
+	case "new term":
+		p.newTerm()
+	case "gap":
+		k++
+	case "left":
+		p.left[string(data)] = true
+		return "", false
+	}
+	if r := p.entry(parts[k]); r.Outcome != Aborted {
+		p.t.Fatalf("%s: %+v", how, r)
+	}
+	return "", false
+}
+
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := &model{status: Running, marks: map[string]uint64{}, expired: map[string]bool{}, commits: map[string]bool{}}
-		a, b := New(), New()
-		var sent []Commit
-		index := uint64(0)
-		apply := func(cmd any) Outcome {
+		m := newModel()
+		p := &pair{t: t, a: New(), b: New(), term: 1, left: map[string]bool{}}
+		for _, cmd := range []any{Init{ClusterID: "c"}, CreateJob{Job: "j"}} {
 			data, err := Encode(cmd)
 			if err != nil {
 				t.Fatal(err)
 			}
-			index += 1 + rapid.Uint64Range(0, 2).Draw(t, "gap")
-			ra, err := a.Apply(index, 1, data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if rb, err := b.Apply(index, 1, data); err != nil || ra != rb {
-				t.Fatalf("replicas answer %+v and %+v, %v", ra, rb, err)
-			}
-			return ra.Outcome
+			p.entries([][]byte{data})
 		}
-		apply(Init{ClusterID: "c"})
-		apply(CreateJob{Job: "j"})
+		var sent []Commit
 		for range rapid.IntRange(1, 60).Draw(t, "commands") {
 			cmd := drawCommand(t, m, &sent)
-			want := m.apply(cmd)
-			if got := apply(cmd); got != want {
-				t.Fatalf("%+v: %s; the model says %s", cmd, got, want)
+			if got, ok := p.deliver(cmd, m.level); ok {
+				want := m.apply(cmd)
+				if got != want {
+					t.Fatalf("%+v: %s; the model says %s", cmd, got, want)
+				}
+				if c, ok := cmd.(Commit); ok && want == Applied {
+					sent = append(sent, c)
+				}
 			}
-			if c, ok := cmd.(Commit); ok && want == Applied {
-				sent = append(sent, c)
-			}
-			check(t, m, a)
-			if rapid.IntRange(0, 10).Draw(t, "restart") == 0 {
-				b = reload(t, b) // one replica goes on from a snapshot
+			check(t, m, p.a)
+			if len(p.a.pending) != len(p.left) {
+				t.Fatalf("%d transfers are pending, %d were left", len(p.a.pending), len(p.left))
 			}
 		}
-		if a.Chain() != b.Chain() || !bytes.Equal(snapshotBytes(t, a), snapshotBytes(t, b)) {
+		if !bytes.Equal(snapshotBytes(t, p.a), snapshotBytes(t, p.b)) {
 			t.Fatal("snapshot and replay differs from replay")
 		}
 	})
@@ -180,6 +426,27 @@ func check(t *rapid.T, m *model, s *State) {
 	j, _ := s.Job("j")
 	if j.Status != m.status || j.Epoch != m.epoch || j.Version != m.version || j.HasState != m.hasState || j.Trajectories() != m.counted {
 		t.Fatalf("%+v; the model says %+v", j, m)
+	}
+	if s.FeatureLevel() != m.level || j.Weight != m.weight {
+		t.Fatalf("level %d, weight %v; the model says %d, %v", s.FeatureLevel(), j.Weight, m.level, m.weight)
+	}
+	var rows int64
+	archived := map[trajectory]bool{}
+	for _, g := range s.Segments("j") {
+		f := fileOf(g)
+		if want, ok := m.archive[g.ID]; !ok || want.rows != f.rows || !maps.Equal(want.holds, f.holds) {
+			t.Fatalf("segment %+v; the model says %+v", g, want)
+		}
+		for tr := range f.holds {
+			if archived[tr] {
+				t.Fatalf("%v is archived twice", tr)
+			}
+			archived[tr] = true
+		}
+		rows += g.Rows
+	}
+	if j.Segments != len(m.archive) || j.ArchivedRows != rows {
+		t.Fatalf("%d segments with %d rows; the model says %d", j.Segments, j.ArchivedRows, len(m.archive))
 	}
 	open := 0
 	for id, mark := range m.marks {

@@ -63,13 +63,15 @@ func with(c Commit, edit func(*Commit)) Commit {
 	return c
 }
 
+// line is a command with the answer that it must get.
+type line struct {
+	cmd  any
+	want Outcome
+	says string // within the reason
+}
+
 // TestTranscripts runs commands after base and compares every answer.
 func TestTranscripts(t *testing.T) {
-	type line struct {
-		cmd  any
-		want Outcome
-		says string // within the reason
-	}
 	marks := func(base, version uint64, m ...Mark) Commit {
 		return with(step(base, version), func(c *Commit) { c.Marks = m })
 	}
@@ -183,29 +185,32 @@ func TestTranscripts(t *testing.T) {
 			{with(step(0, 1), func(c *Commit) { c.Best = []Object{{Text: strings.Repeat("a", MaxBestBytes)}} }), Rejected, "object text"},
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			m := newMachine(t, base()...)
-			for i, l := range script {
-				before := m.bytes()
-				r := m.do(l.cmd)
-				if r.Outcome != l.want || !strings.Contains(r.Reason, l.says) {
-					t.Fatalf("line %d %T: %+v; want %s %q", i, l.cmd, r, l.want, l.says)
-				}
-				if (r.Reason != "") != (r.Outcome == Rejected) {
-					t.Fatalf("line %d: %s with reason %q", i, r.Outcome, r.Reason)
-				}
-				if r.Outcome != Applied && !bytes.Equal(before, m.bytes()) {
-					t.Fatalf("line %d: %s changed the state", i, r.Outcome)
-				}
-			}
-		})
+		t.Run(name, func(t *testing.T) { newMachine(t, base()...).play(script) })
 	}
 }
 
-// bytes is the encoded state without index and chain, which every entry moves.
+// play applies a transcript and compares the answers.
+func (m *machine) play(script []line) {
+	m.t.Helper()
+	for i, l := range script {
+		before := m.bytes()
+		r := m.do(l.cmd)
+		if r.Outcome != l.want || !strings.Contains(r.Reason, l.says) {
+			m.t.Fatalf("line %d %T: %+v; want %s %q", i, l.cmd, r, l.want, l.says)
+		}
+		if (r.Reason != "") != (r.Outcome == Rejected) {
+			m.t.Fatalf("line %d: %s with reason %q", i, r.Outcome, r.Reason)
+		}
+		if r.Outcome != Applied && !bytes.Equal(before, m.bytes()) {
+			m.t.Fatalf("line %d: %s changed the state", i, r.Outcome)
+		}
+	}
+}
+
+// bytes is the encoded state without index, term and chain, which every entry moves.
 func (m *machine) bytes() []byte {
 	s := *m.State
-	s.index, s.chain, s.checkpoints = 0, Hash{}, nil
+	s.index, s.term, s.chain, s.checkpoints = 0, 0, Hash{}, nil
 	return encoded(m.t, &s)
 }
 

@@ -2,6 +2,9 @@ package fsm
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"math"
 	"strings"
 	"testing"
 )
@@ -169,5 +172,52 @@ func TestCapsOfTransfers(t *testing.T) {
 	}
 	if len(m.pending) != MaxTransfers-3 {
 		t.Errorf("%d pending", len(m.pending))
+	}
+}
+
+// TestTheLargestStateGoesThrough, in parts and across a restart. It takes about
+// two gigabytes of memory.
+func TestTheLargestStateGoesThrough(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a state of 256 MiB")
+	}
+	m := active(t)
+	c := with(step(0, 1), func(c *Commit) {
+		c.Params, c.Private = make([]byte, MaxState/4), make([]byte, MaxState-MaxState/4)
+		for i := range 5000 {
+			c.Marks = append(c.Marks, Mark{Session: fmt.Sprintf("6ba7b810-9dad-11d1-80b4-%012d", i), Seq: math.MaxUint64, Admitted: math.MaxUint64})
+			m.do(OpenSession{Job: "j", Session: c.Marks[i].Session, Worker: "w"})
+		}
+		for i := range MaxBest {
+			c.Best = append(c.Best, Object{Text: fmt.Sprintf("%0200d", i), LogReward: 1})
+		}
+	})
+	parts := split(t, c, MaxEntry)
+	if len(parts) < 64 {
+		t.Fatalf("%d parts", len(parts))
+	}
+	m.put(1, parts[:20]...)
+	m = &machine{t, reloaded(t, m.State)}
+	if r := m.put(1, parts[20:]...); r.Outcome != Applied {
+		t.Fatalf("%+v", r)
+	}
+	e := &entry{Job: Job{Epoch: 1, Learner: "n"}}
+	c.Marks, c.Private = nil, make([]byte, len(c.Private)+1)
+	if r, _ := e.commit(c, Hash{}); r.Outcome != Rejected || !strings.Contains(r.Reason, "the cap is 268435456") {
+		t.Fatalf("%+v", r)
+	}
+	if _, err := Encode(Commit{Params: make([]byte, MaxCommand)}); !errors.Is(err, ErrTooLarge) {
+		t.Error(err)
+	}
+}
+
+func TestSplitRefuses(t *testing.T) {
+	for limit, size := range map[int]int{0: 1, chunkOverhead: 1000, chunkOverhead + 1: maxParts + chunkOverhead + 2, MaxEntry: MaxCommand + 1} {
+		if _, err := Split(make([]byte, size), limit); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("%d bytes into %d: %v", size, limit, err)
+		}
+	}
+	if parts, err := Split([]byte{1, 2}, 2); err != nil || len(parts) != 1 || len(parts[0]) != 2 {
+		t.Error(parts, err)
 	}
 }

@@ -12,7 +12,7 @@ var ErrRestore = errors.New("cannot restore")
 
 // Restore reads a snapshot as the first state of a new cluster at stamp (Unix
 // nanoseconds). Under the identity of the old cluster its workers and clients
-// find the new one; the generation is what keeps the two apart. The generation of the
+// find the new one; the generation is what keeps the two apart. That of the
 // cluster and of every job is one above the snapshot's, so that nothing of the
 // old cluster that is still under way is ever taken for the new one's: leases
 // are void, sessions expired, transfers and remembered Commits forgotten. The

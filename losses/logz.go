@@ -103,6 +103,27 @@ func (s *ImportanceSums) Add(logReward, logPB, logBehaviour float64) {
 	s.squares += float64(r * r)
 }
 
+// ImportanceSumsState is an ImportanceSums that can be written down.
+type ImportanceSumsState struct {
+	Seen, N           int
+	Top, Sum, Squares float64
+	Fault             bool
+}
+
+// State returns the sums.
+func (s *ImportanceSums) State() ImportanceSumsState {
+	return ImportanceSumsState{Seen: s.seen, N: s.n, Top: s.top, Sum: s.sum, Squares: s.squares, Fault: s.fault != nil}
+}
+
+// Restore goes on from sums that State returned; of a fault it knows no more
+// than that there was one.
+func (s *ImportanceSums) Restore(from ImportanceSumsState) {
+	*s = ImportanceSums{seen: from.Seen, n: from.N, top: from.Top, sum: from.Sum, squares: from.Squares}
+	if from.Fault {
+		s.fault = fmt.Errorf("losses: importance weight (log) of a trajectory: %w", ErrNonFinite)
+	}
+}
+
 // LogZ returns the estimate from what was added: an error if that is nothing,
 // or if any weight was not finite.
 func (s *ImportanceSums) LogZ() (LogZ, error) {

@@ -35,6 +35,7 @@ type private struct {
 	// small enough to travel.
 	Replayed uint64 `msgpack:"p,omitempty"`
 	Replay   []byte `msgpack:"r,omitempty"`
+	Stretch  []byte `msgpack:"x,omitempty"` // of the Recorder that is carried
 }
 
 // Marshal returns the published and the private part of the present state.
@@ -51,6 +52,11 @@ func (u *Updater) Marshal() (params, priv []byte, err error) {
 	if u.mix != nil {
 		if p.Replay, err = u.mix.state(); err != nil {
 			return nil, nil, err
+		}
+	}
+	if u.recorder != nil {
+		if p.Stretch, err = u.recorder.state(); err != nil {
+			return nil, nil, fmt.Errorf("metrics: %w", err)
 		}
 	}
 	if u.modes != nil {
@@ -98,7 +104,7 @@ func (u *Updater) RestoreFloats(version uint64, values []float32, priv []byte) e
 	copy(u.params, values)
 	u.modes = modes
 	u.SetBest(p.Best)
-	u.mix = mix
+	u.mix, u.carried = mix, p.Stretch
 	u.version, u.trajectories, u.replayed = version, p.Trajectories, p.Replayed
 	return nil
 }

@@ -44,6 +44,8 @@ type Updater struct {
 	key          []byte
 	mix          *mixture // nil without replay
 	replayed     uint64
+	recorder     *Recorder // whose open stretch is part of the state; nil: none is
+	carried      []byte    // the stretch of the state that was restored
 
 	batch   policy.Batch
 	actions [][]int32

@@ -123,6 +123,9 @@ const commitEvery = 2 * time.Second
 
 // train runs the learner until the budget is reached or ctx ends.
 func (r *localRun) train(ctx context.Context) error {
+	if err := r.updater.Carry(r.rec); err != nil {
+		return err
+	}
 	feed, err := newLocalFeed(r.spec, r.updater)
 	if err != nil {
 		return err

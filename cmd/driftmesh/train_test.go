@@ -113,6 +113,9 @@ func TestInterruptedTrainingResumes(t *testing.T) {
 	if !slices.Equal(parameters(t, dir), parameters(t, filepath.Join(undisturbed, "quick"))) {
 		t.Error("the parameters differ from those of the undisturbed run")
 	}
+	if got, want := read(t, dir, runs.MetricsFile), read(t, filepath.Join(undisturbed, "quick"), runs.MetricsFile); got != want {
+		t.Errorf("the metrics differ from those of the undisturbed run:\n%s\nfrom\n%s", got, want)
+	}
 	risingRows(t, dir, 8000)
 	before := contents(t, filepath.Join(dir, runs.CheckpointDir))
 	if out := ok(t, append(job, "--runs", root)...); !strings.Contains(out, "was finished already, at version 8000") || strings.Contains(out, "resuming") {

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
@@ -118,8 +119,11 @@ func TestATransferThatLosesItsLeaderIsSentAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	leader := p.all[0]
-	mustApply(t, leader, commit(0, largeState))
+	res, leader := applyAnywhere(t, p.all, commit(0, largeState))
+	if res.Outcome != fsm.Applied && res.Outcome != fsm.AlreadyApplied {
+		t.Fatalf("%+v", res)
+	}
+	rest := slices.DeleteFunc(slices.Clone(p.all), func(r *Replica) bool { return r == leader })
 
 	changed, before := leader.Changed(), leader.LastIndex()
 	answer := make(chan error, 1)
@@ -136,16 +140,16 @@ func TestATransferThatLosesItsLeaderIsSentAgain(t *testing.T) {
 	if leader.LastIndex() == before {
 		t.Fatal("the fault came before the transfer")
 	}
-	res, next := applyAnywhere(t, p.all[1:], commit(1, largeState))
+	res, next := applyAnywhere(t, rest, commit(1, largeState))
 	if res.Outcome != fsm.Applied && (err != nil || res.Outcome != fsm.AlreadyApplied) {
 		t.Fatalf("after %v: %+v", err, res)
 	}
-	if res, next = applyAnywhere(t, p.all[1:], commit(2, largeState)); res.Outcome != fsm.Applied && res.Outcome != fsm.AlreadyApplied {
+	if res, next = applyAnywhere(t, rest, commit(2, largeState)); res.Outcome != fsm.Applied && res.Outcome != fsm.AlreadyApplied {
 		t.Fatalf("%+v", res)
 	}
 	var index uint64
 	next.Read(func(s *fsm.State) { index = s.Index() })
-	for _, r := range p.all[1:] {
+	for _, r := range rest {
 		until(t, r, "the last commit", func(s *fsm.State) bool { return s.Index() >= index })
 		if version(r) != 3 || chain(r) != chain(next) {
 			t.Fatalf("%s is at version %d, chain equal: %v", r.ID(), version(r), chain(r) == chain(next))

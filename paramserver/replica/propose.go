@@ -11,8 +11,9 @@ import (
 )
 
 // maxInFlight bounds the bytes of entries that raft has taken up and not yet
-// answered: what the leader holds in memory for followers that are slow.
-const maxInFlight = 32 << 20
+// answered: what the leader holds in memory for followers that are slow, and what
+// it writes at most between two looks at the rest of its work.
+const maxInFlight = 16 << 20
 
 // maxWhole is the cap of a command in one log entry, before chunks; the log itself
 // refuses entries above 64 MiB.

@@ -264,6 +264,9 @@ func (m *Mesh) missing() []string {
 // included.
 func (m *Mesh) Members() []Member { return m.roster.all() }
 
+// Member returns what is known of one node.
+func (m *Mesh) Member(id string) (Member, bool) { return m.roster.get(id) }
+
 // Events streams members: first all known ones, then each whose record changes,
 // in its latest state. A slow reader sees fewer intermediate states, never a
 // stale last one. The channel is closed when ctx ends or the mesh closes.

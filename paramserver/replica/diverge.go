@@ -68,3 +68,9 @@ func Compare(self string, voters []string, chains map[string]Chain) Comparison {
 	}
 	return divided
 }
+
+// Divergence is the error of a replica that a comparison found to differ: it
+// wraps ErrDiverged and ErrDamaged.
+func Divergence(node string, c Comparison) error {
+	return damaged("%w: node %s at log index %d, where %d voters agree with each other and %d with it", ErrDiverged, node, c.Index, c.Against, c.With)
+}

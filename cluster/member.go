@@ -17,11 +17,15 @@ const ProtocolVersion = 1
 // Role says what a node is for.
 type Role string
 
-// Roles of nodes. Only servers are potential voters.
+// Roles of nodes. Only servers are potential voters; a learner receives the log
+// and trains.
 const (
-	RoleServer Role = "server"
-	RoleWorker Role = "worker"
+	RoleServer  Role = "server"
+	RoleLearner Role = "learner"
+	RoleWorker  Role = "worker"
 )
+
+func (r Role) known() bool { return r == RoleServer || r == RoleLearner || r == RoleWorker }
 
 // State is a member's condition as gossip sees it: a hint, late by seconds.
 type State string
@@ -43,6 +47,7 @@ type Member struct {
 	Slots      int // sampler loops
 	Protocol   int
 	State      State
+	Level      uint8 // feature level of the log that its binary supports; 0 for one that does not say
 	// Group names the nodes that share one cache of parameters: one machine, as a
 	// rule. "" for a node that shares none.
 	Group string
@@ -68,6 +73,7 @@ type nodeMeta struct {
 	RaftAddr  string `msgpack:"f"`
 	Slots     int    `msgpack:"s"`
 	Protocol  int    `msgpack:"p"`
+	Level     uint8  `msgpack:"l,omitempty"`
 	Group     string `msgpack:"k,omitempty"`
 	Follows   string `msgpack:"w,omitempty"`
 }
@@ -93,7 +99,7 @@ func decodeMeta(data []byte) (nodeMeta, error) {
 		return nodeMeta{}, err
 	}
 	switch {
-	case m.Role != RoleServer && m.Role != RoleWorker:
+	case !m.Role.known():
 		return nodeMeta{}, fmt.Errorf("%w: role %q", wire.ErrFrame, m.Role)
 	case m.Slots < 0:
 		return nodeMeta{}, fmt.Errorf("%w: %d slots", wire.ErrFrame, m.Slots)
@@ -126,6 +132,7 @@ func (m nodeMeta) member(n *memberlist.Node, state State) Member {
 		Slots:      m.Slots,
 		Protocol:   m.Protocol,
 		State:      state,
+		Level:      m.Level,
 		Group:      m.Group,
 		Follows:    m.Follows,
 	}

@@ -22,6 +22,7 @@ type MeshConfig struct {
 	GRPCAddr  string // where this node serves the mesh, "" for nowhere
 	RaftAddr  string // of a server's raft transport, "" for workers
 	Slots     int    // sampler loops
+	Level     uint8  // feature level of the log that this binary supports, 0 for a worker
 	Group     string // of the nodes that share one cache of parameters, "" for none
 	Preset    Preset
 	Security  Security
@@ -36,7 +37,7 @@ func (cfg *MeshConfig) meta(follows string) nodeMeta {
 	return nodeMeta{
 		ClusterID: cfg.ClusterID, Role: cfg.Role, GRPCAddr: cfg.GRPCAddr,
 		RaftAddr: cfg.RaftAddr, Slots: cfg.Slots, Protocol: ProtocolVersion,
-		Group: cfg.Group, Follows: follows,
+		Level: cfg.Level, Group: cfg.Group, Follows: follows,
 	}
 }
 
@@ -47,8 +48,8 @@ func (cfg *MeshConfig) check() (host string, port int, advHost string, advPort i
 	if uuid.Validate(cfg.ClusterID) != nil {
 		return "", 0, "", 0, fielderr.New("cluster_id", cfg.ClusterID, "the UUID of a cluster")
 	}
-	if cfg.Role != RoleServer && cfg.Role != RoleWorker {
-		return "", 0, "", 0, fielderr.New("role", string(cfg.Role), `"server" or "worker"`)
+	if !cfg.Role.known() {
+		return "", 0, "", 0, fielderr.New("role", string(cfg.Role), `"server", "learner" or "worker"`)
 	}
 	if cfg.Preset.ProbeInterval <= 0 {
 		return "", 0, "", 0, fielderr.New("preset", cfg.Preset.Name, "a preset such as Local()")

@@ -146,7 +146,7 @@ func (m *Membership) Members(context.Context, *wire.MembersRequest) (*wire.Membe
 func (m *Membership) describe(id string) wire.LogMember {
 	out := wire.LogMember{ID: id, State: "unknown"}
 	if g, ok := m.Mesh.Member(id); ok {
-		out.Role, out.State, out.GRPCAddr, out.RaftAddr = string(g.Role), string(g.State), g.GRPCAddr, g.RaftAddr
+		out.Role, out.State, out.GRPCAddr, out.RaftAddr, out.Level = string(g.Role), string(g.State), g.GRPCAddr, g.RaftAddr, g.Level
 	}
 	if id == m.Node {
 		out.State, out.LastIndex = string(cluster.Alive), m.Replica.LastIndex()

@@ -94,7 +94,7 @@ func (s *Server) Control(ctx context.Context, req *wire.ControlRequest) (*wire.C
 }
 
 // Status answers from this node's own state, which may be behind; any node may
-// be asked. A linearizable answer is the leader's to give.
+// be asked, for a linearizable answer too.
 func (s *Server) Status(ctx context.Context, req *wire.StatusRequest) (*wire.StatusReply, error) {
 	if req.Linearizable {
 		if err := s.linearize(ctx); err != nil {
@@ -180,35 +180,6 @@ func (s *Server) State(ctx context.Context, req *wire.StateRequest) (*wire.State
 		})
 	}
 	return reply, nil
-}
-
-// Join adds a server to the cluster: as a non-voter first, as a voter once it
-// has caught up. Only the leader answers; the call is idempotent.
-func (s *Server) Join(ctx context.Context, req *wire.JoinRequest) (*wire.JoinReply, error) {
-	if req.RaftAddr == "" {
-		return s.welcome(), nil // a worker: it only asks where the cluster gossips
-	}
-	if !s.Replica.IsLeader() {
-		return nil, s.notLeader()
-	}
-	if err := s.Replica.AddVoter(ctx, req.NodeID, req.RaftAddr); err != nil {
-		if errors.Is(err, replica.ErrNotLeader) {
-			return nil, s.notLeader()
-		}
-		return nil, fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
-	}
-	return s.welcome(), nil
-}
-
-// welcome tells a node which cluster this is and where it gossips.
-func (s *Server) welcome() *wire.JoinReply {
-	out := &wire.JoinReply{ClusterID: s.Mesh.ClusterID()}
-	for _, m := range s.Mesh.Members() {
-		if m.State == cluster.Alive && m.Role == cluster.RoleServer {
-			out.Gossip = append(out.Gossip, m.GossipAddr)
-		}
-	}
-	return out
 }
 
 // Watch streams the metric reports of a job after a version. The learner's
@@ -338,19 +309,18 @@ func (s *Server) mark(ctx context.Context, h *wire.Hello) (mark uint64, err erro
 }
 
 // linearize waits until this node's state contains every command that was
-// answered before the call; a node that does not lead refuses.
+// answered before the call. Any replica can; one that finds no leader to ask
+// within readPatience is unavailable.
 func (s *Server) linearize(ctx context.Context) error {
-	err := s.Replica.Linearize(ctx)
-	switch {
-	case errors.Is(err, replica.ErrNotLeader):
-		return s.notLeader()
-	case err != nil:
+	ctx, cancel := context.WithTimeout(ctx, readPatience)
+	defer cancel()
+	if err := s.Replica.Linearize(ctx); err != nil {
 		return fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
 	}
 	return nil
 }
 
-// mustJob returns a job. That it does not exist is said only by a leader whose
+// mustJob returns a job. That it does not exist is said only by a replica whose
 // state is up to date: a node that has just started knows nothing yet.
 func (s *Server) mustJob(ctx context.Context, id string) (*fsm.Job, error) {
 	if j := s.job(id); j != nil {

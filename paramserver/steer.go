@@ -47,6 +47,7 @@ func (m *Membership) steer(ctx context.Context) {
 			continue
 		}
 		m.tell(ctx, &history)
+		m.activate(ctx)
 		view, err := m.view()
 		if err != nil {
 			continue // the replica stops
@@ -146,6 +147,31 @@ func (m *Membership) view() (pilot.View, error) {
 		out.Members = append(out.Members, member)
 	}
 	return out, nil
+}
+
+// activate raises the feature level once every member of the log says that its
+// binary supports it. A node that is down says nothing: the level waits for it, or
+// for its removal.
+func (m *Membership) activate(ctx context.Context) {
+	var level uint8
+	var founded bool
+	m.Replica.Read(func(s *fsm.State) { level, founded = s.FeatureLevel(), s.ClusterID() != "" })
+	if !founded || level >= fsm.Supported() {
+		return
+	}
+	servers, err := m.Replica.Servers()
+	if err != nil {
+		return
+	}
+	for _, s := range servers {
+		if g, ok := m.Mesh.Member(s.ID); s.ID != m.Node && (!ok || g.Level < fsm.Supported()) {
+			return
+		}
+	}
+	if _, err := m.Replica.Apply(ctx, &fsm.Activate{Level: fsm.Supported(), Stamp: m.Clock.Now().UnixNano()}); err != nil {
+		return // the next look tries again
+	}
+	m.Logger.Info("feature level activated", "level", fsm.Supported())
 }
 
 // history is what the cluster's events say of its nodes, read as they come.

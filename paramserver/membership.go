@@ -156,7 +156,8 @@ func (m *Membership) describe(id string) wire.LogMember {
 	return out
 }
 
-// Remove implements cluster.MembershipServer. It refuses what would leave fewer
+// Remove implements cluster.MembershipServer. It does nothing for a node that is
+// no member, and refuses what would leave fewer
 // live voters than a quorum; a leader that is to go hands leadership over first.
 func (m *Membership) Remove(ctx context.Context, req *wire.RemoveRequest) (*wire.RemoveReply, error) {
 	if !m.Replica.IsLeader() {
@@ -167,7 +168,7 @@ func (m *Membership) Remove(ctx context.Context, req *wire.RemoveRequest) (*wire
 		return nil, fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
 	}
 	if !slices.ContainsFunc(view.Members, func(x pilot.Member) bool { return x.ID == req.Node }) {
-		return nil, fmt.Errorf("node %s is no member: %w", req.Node, cluster.ErrNotFound)
+		return &wire.RemoveReply{}, nil
 	}
 	if err := pilot.CheckRemoval(view.Members, req.Node); err != nil {
 		return nil, fmt.Errorf("%w: removing %s: %w", cluster.ErrConflict, req.Node, err)

@@ -31,6 +31,10 @@ type serverFlags struct {
 	raft   string
 	init   bool
 	single bool
+
+	deadAfter time.Duration
+	scrub     time.Duration
+	rate      int // MiB per second of a scrub
 }
 
 func newServerCmd() *cobra.Command {
@@ -39,9 +43,11 @@ func newServerCmd() *cobra.Command {
 		Use:   "server --data DIR (--init | --join ADDR)",
 		Short: "Run a parameter server node",
 		Long: `Run a parameter server node. The first server of a cluster is started with
---init, further ones with --join and the gRPC address of a running server; they
-become voters once they have caught up. A directory that has been used before
-needs neither while it is the only server.`,
+--init, further ones with --join and the gRPC address of a running server. Once
+they have caught up they become voters, as many as make an odd number: one of two
+servers votes, three of three and of four. The others are spares, and take the
+place of a voter that dies. A directory that has been used before needs neither
+flag: it knows the other servers.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := f.onLeash(cmd.Context())
@@ -55,13 +61,16 @@ needs neither while it is the only server.`,
 	fl.StringVar(&f.raft, "raft", "127.0.0.1:0", "`address` of the raft transport")
 	fl.BoolVar(&f.init, "init", false, "found a new cluster if the directory is new")
 	fl.BoolVar(&f.single, "single", false, "timings of a cluster that stays at one voter: quick start, no fault tolerance")
+	fl.DurationVar(&f.deadAfter, "dead-server-after", 10*time.Minute, "`time` until a dead server is removed without a spare for it")
+	fl.DurationVar(&f.scrub, "scrub-every", time.Hour, "`time` between two searches of disk and memory for damage")
+	fl.IntVar(&f.rate, "scrub-rate", 8, "`MiB` per second that such a search reads")
 	return cmd
 }
 
 // serve wires a server node and ends it in reverse order:
 // identity → gRPC listener → gossip → replica → server loops → gRPC.
 func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error) {
-	if err := f.check(map[string]string{"--grpc": f.grpc, "--raft": f.raft}); err != nil {
+	if err := errors.Join(f.check(map[string]string{"--grpc": f.grpc, "--raft": f.raft}), f.checkCare()); err != nil {
 		return err
 	}
 	id, fresh, err := serverIdentity(ctx, f)
@@ -70,6 +79,7 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 	}
 	defer func() { err = errors.Join(err, id.Close()) }()
 	logger = logger.With("node", id.NodeID())
+	book := openBook(id.Dir(), logger)
 
 	links, err := f.links(id.NodeID(), logger)
 	if err != nil {
@@ -91,14 +101,20 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 
 	// Gossip carries the raft address, which is known only once the replica
 	// listens; the replica resolves peers through gossip.
+	var rep *replica.Replica
 	var mesh *cluster.Mesh
+	var peers *paramserver.Peers
 	var meshReady sync.WaitGroup
 	meshReady.Add(1)
-	rep, err := replica.Open(replica.Config{
-		Dir: filepath.Join(id.Dir(), raftDir), ID: id.NodeID(), Listen: f.raft,
+	rep, err = replica.Open(replica.Config{
+		Dir: filepath.Join(id.Dir(), raftDir), ID: id.NodeID(), Listen: rebind(f.raft, book.Raft),
 		Resolve: func(id string) (string, bool) { meshReady.Wait(); return mesh.Resolve(id) },
 		Single:  f.single, Bootstrap: f.init && fresh, Logger: logger,
-		Dial: links.Dialer(faults.Raft), ClusterID: id.ClusterID(), Generation: id.Generation(),
+		ClusterID: id.ClusterID(), Generation: id.Generation(), Dial: links.Dialer(faults.Raft),
+		ScrubEvery: f.scrub, ScrubRate: int64(f.rate) << 20,
+		ReadIndex: func(ctx context.Context) (uint64, error) {
+			return peers.ReadIndex(ctx, func() string { id, _ := rep.Leader(); return id })
+		},
 	})
 	if err != nil {
 		meshReady.Done()
@@ -113,7 +129,7 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 	if err == nil {
 		mesh, err = cluster.NewMesh(cluster.MeshConfig{
 			NodeID: id.NodeID(), ClusterID: id.ClusterID(), Role: cluster.RoleServer,
-			Bind: f.gossip, GRPCAddr: addr, RaftAddr: rep.Addr(), Preset: preset, Log: logger,
+			Bind: rebind(f.gossip, book.Gossip), GRPCAddr: addr, RaftAddr: rep.Addr(), Level: fsm.Supported(), Preset: preset, Log: logger,
 			Security: links.security, Transport: links.transport(),
 		})
 	}
@@ -130,10 +146,14 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 		err = errors.Join(err, mesh.Close(sctx))
 	}()
 
+	peers = paramserver.NewPeers(mesh, links.dial(faults.RPC))
+	defer func() { err = errors.Join(err, peers.Close()) }()
+	members := paramserver.NewMembership(paramserver.MembershipConfig{Replica: rep, Mesh: mesh, Peers: peers, Node: id.NodeID(), Rules: f.rules(), Clock: clock.Real{}, Logger: logger})
 	srv := paramserver.NewServer(paramserver.Config{Replica: rep, Mesh: mesh, Node: id.NodeID(), Addr: addr, Clock: clock.Real{}, Logger: logger, Journal: links.journal, Telemetry: metrics.Registry})
 	rpc := cluster.NewServer(cluster.ServerOptions{ClusterID: id.ClusterID, Security: links.security})
 	cluster.RegisterMesh(rpc, srv)
 	cluster.RegisterParameters(rpc, srv)
+	cluster.RegisterMembership(rpc, members)
 	metrics.start(telemetry.Probes{Healthy: srv.Healthy, Ready: srv.Ready}, logger, id.NodeID(), id.ClusterID(), string(cluster.RoleServer), version)
 	logger.Info("serving", "grpc", addr, "gossip", mesh.Addr(), "raft", rep.Addr(), "cluster", id.ClusterID())
 	if f.single {
@@ -153,7 +173,13 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 			cancel(err)
 		}
 	})
-	err = enter(ctx, f, id, mesh, rep, addr, links)
+	loops.Go(func() {
+		if err := members.Run(ctx); err != nil {
+			cancel(err)
+		}
+	})
+	loops.Go(func() { book.keep(ctx, mesh, rep.Addr()) })
+	err = enter(ctx, f, id, book, mesh, rep, addr, links)
 	if err == nil && ctx.Err() == nil {
 		err = atomicfile.WriteBytes(filepath.Join(id.Dir(), votedFile), 0o644, nil)
 	}
@@ -228,68 +254,6 @@ func neverVoted(dir string) (bool, error) {
 		return false, fmt.Errorf("%w: %s: the log that this node had is gone; move %s away and start a server with a new directory and --join (one voter alone cannot be replaced: its jobs are lost)", replica.ErrDamaged, log, dir)
 	}
 	return !used, nil
-}
-
-// enter makes the node a member: of the gossip, through the servers it was told
-// of, and of the raft configuration, if it is not a voter yet.
-func enter(ctx context.Context, f *serverFlags, id *cluster.Identity, mesh *cluster.Mesh, rep *replica.Replica, addr string, links *links) error {
-	if f.init {
-		return found(ctx, id, rep)
-	}
-	if len(f.join) == 0 {
-		// The others may not know this node's addresses, and it not theirs.
-		if servers, err := rep.Servers(); err != nil || len(servers) < 2 {
-			return err
-		}
-		return fielderr.New("--join", nil, "the gRPC address of another server, because this one is a voter among several")
-	}
-	if reply, err := f.introduce(ctx, &wire.JoinRequest{ClusterID: id.ClusterID(), NodeID: id.NodeID()}, links.dial(faults.RPC)); err != nil {
-		return err
-	} else if err := mesh.Join(ctx, reply.Gossip...); err != nil {
-		return err
-	}
-	servers, err := rep.Servers()
-	if err != nil {
-		return err
-	}
-	for _, s := range servers {
-		if s.ID == id.NodeID() && s.Voter {
-			return nil
-		}
-	}
-	leader := cluster.NewLeader(id.ClusterID(), func() []string { return f.join }, links.dial(faults.RPC))
-	defer leader.Close()
-	_, err = cluster.CallIdempotent(ctx, leader, (*cluster.Client).Join, &wire.JoinRequest{
-		ClusterID: id.ClusterID(), NodeID: id.NodeID(), RaftAddr: rep.Addr(), GRPCAddr: addr,
-	})
-	return err
-}
-
-// found commits the first command of a new cluster: its identity.
-func found(ctx context.Context, id *cluster.Identity, rep *replica.Replica) error {
-	for {
-		var known string
-		changed := rep.Changed()
-		rep.Read(func(s *fsm.State) { known = s.ClusterID() })
-		if known == id.ClusterID() {
-			return nil
-		}
-		if known != "" {
-			return fmt.Errorf("the log is of cluster %s, the data directory of cluster %s", known, id.ClusterID())
-		}
-		if rep.IsLeader() {
-			if _, err := rep.Apply(ctx, &fsm.Init{ClusterID: id.ClusterID(), Stamp: time.Now().UnixNano()}); err != nil && !errors.Is(err, replica.ErrNotLeader) {
-				return err
-			}
-			continue
-		}
-		select {
-		case <-changed:
-		case <-time.After(10 * time.Millisecond): // winning an election applies nothing
-		case <-ctx.Done():
-			return nil
-		}
-	}
 }
 
 // emptyDir says whether a directory is missing or empty.

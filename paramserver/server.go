@@ -150,11 +150,8 @@ func (s *Server) expireSessions(ctx context.Context) {
 			continue
 		}
 		var sessions []fsm.Session
-		s.Replica.Read(func(st *fsm.State) { sessions = st.Sessions(j.ID) })
+		s.Replica.Read(func(st *fsm.State) { sessions = st.OpenSessions(j.ID) })
 		for _, open := range sessions {
-			if open.Expired {
-				continue
-			}
 			if alive[open.Worker] {
 				delete(s.lost, open.Worker)
 				continue

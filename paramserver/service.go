@@ -146,9 +146,9 @@ func (s *Server) OpenSession(ctx context.Context, req *wire.OpenSessionRequest) 
 	}
 	// A slot has one incarnation: this one supersedes those before it.
 	var sessions []fsm.Session
-	s.Replica.Read(func(st *fsm.State) { sessions = st.Sessions(req.Job) })
+	s.Replica.Read(func(st *fsm.State) { sessions = st.OpenSessions(req.Job) })
 	for _, old := range sessions {
-		if old.Worker == req.Worker && old.Slot == req.Slot && old.ID != req.Token && !old.Expired {
+		if old.Worker == req.Worker && old.Slot == req.Slot && old.ID != req.Token {
 			s.expire(ctx, req.Job, old.ID)
 		}
 	}

@@ -50,7 +50,7 @@ func (e *entry) commit(c Commit, digest Hash) (Result, []Hash) {
 
 	params, private := sha256.Sum256(c.Params), sha256.Sum256(c.Private)
 	e.Params, e.Private = c.Params, c.Private
-	e.ParamsHash, e.StateHash = params, stateHash(params, private)
+	e.ParamsHash, e.privateHash, e.StateHash = params, private, stateHash(params, private)
 	e.HasState, e.Version, e.CommitEpoch, e.Committed = true, c.Version, c.Epoch, c.Stamp
 	for _, m := range c.Marks {
 		e.advance(m)

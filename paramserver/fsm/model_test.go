@@ -332,6 +332,9 @@ func check(t *rapid.T, m *model, s *State) {
 			open++
 		}
 	}
+	if len(s.OpenSessions("j")) != open {
+		t.Fatalf("%d sessions are listed as open; the model says %d", len(s.OpenSessions("j")), open)
+	}
 	if j.Sessions != open {
 		t.Fatalf("%d open sessions; the model says %d", j.Sessions, open)
 	}

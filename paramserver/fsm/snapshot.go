@@ -161,7 +161,7 @@ func (e *snapshotWriter) record(kind byte, v any) {
 
 func (e *snapshotWriter) job(j *entry) {
 	rec := snapshotJob{
-		Job: j.Job, PrivateHash: sha256.Sum256(j.Private), Best: j.best, Recent: j.recent, Sessions: len(j.sessions),
+		Job: j.Job, PrivateHash: j.privateHash, Best: j.best, Recent: j.recent, Sessions: len(j.sessions),
 	}
 	if e.level >= 2 {
 		rec.Weight, rec.Priority, rec.Segments = j.Weight, j.Priority, len(j.segments)

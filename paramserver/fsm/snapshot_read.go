@@ -164,6 +164,7 @@ func (d *snapshotReader) blobs(e *entry, privateHash Hash) error {
 	if params != e.ParamsHash || private != privateHash || stateHash(params, private) != e.StateHash {
 		return errors.New("state does not match its hash")
 	}
+	e.privateHash = private
 	return nil
 }
 

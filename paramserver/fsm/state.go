@@ -84,10 +84,12 @@ type entry struct {
 	recent   []Hash              // hashes of the last Commits, newest last; replaced, never modified
 	segments []Segment           // in the order of their Commits; appended to or replaced
 	ranges   int                 // of all segments
+
+	privateHash Hash // SHA-256 of Private
 }
 
 func newEntry(j Job) *entry {
-	return &entry{Job: j, sessions: map[string]Session{}, open: map[string]struct{}{}}
+	return &entry{Job: j, sessions: map[string]Session{}, open: map[string]struct{}{}, privateHash: sha256.Sum256(nil)}
 }
 
 // State is the whole replicated state. It is a plain value machine: no clock,

@@ -45,11 +45,11 @@ func newFeed(n *Node, job string) *feed {
 }
 
 const (
-	// skipFor is how long a candidate is passed over that sent wrong bytes, hangs, or
-	// is slow.
+	// skipFor is how long a candidate is passed over that sent wrong bytes or is slow.
 	skipFor = 30 * time.Second
-	// skipFirst is how long one is that refused: views of the tree may differ for a
-	// moment, as when many nodes start at once. It doubles up to skipFor.
+	// skipFirst is how long one is that refused or did not answer: views of the tree
+	// may differ for a moment, as when many nodes start at once. It doubles, at each
+	// time in a row, up to skipFor.
 	skipFirst = time.Second
 	// helloTimeout bounds the wait for a node's first message, which it sends at once.
 	helloTimeout = time.Second
@@ -151,7 +151,7 @@ func (f *feed) skip(c Candidate, err error, now time.Time) {
 	s := f.skipped[c.key()]
 	s.strikes++
 	s.until = now.Add(min(skipFirst<<min(s.strikes-1, 10), skipFor))
-	if errors.Is(err, errSlow) || errors.Is(err, errSilent) || errors.Is(err, ErrWrongBytes) || errors.Is(err, wire.ErrFrame) || errors.Is(err, wire.ErrTooLarge) {
+	if errors.Is(err, errSlow) || errors.Is(err, ErrWrongBytes) || errors.Is(err, wire.ErrFrame) || errors.Is(err, wire.ErrTooLarge) {
 		s.until = now.Add(skipFor)
 	}
 	f.skipped[c.key()] = s
@@ -207,6 +207,7 @@ func (f *feed) localHolder() (Candidate, bool) {
 	if err == nil {
 		f.mu.Lock()
 		f.holding = h
+		f.bump()
 		f.mu.Unlock()
 		f.node.log.Debug("holds the job in the cache", "job", f.job)
 		return Candidate{}, false

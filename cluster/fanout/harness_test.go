@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
+	"pgregory.net/rapid"
 
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/wire"
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const (
 	clusterID = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
 	grid      = "grid"
-	patience  = 20 * time.Second // until a test gives up
+	patience  = 60 * time.Second // until a test gives up
 )
 
 func within(t *testing.T) context.Context {
@@ -325,3 +326,10 @@ func (m *member) until(t *testing.T, ctx context.Context, what string, ready fun
 }
 
 func (m *member) String() string { return fmt.Sprint("node ", m.id) }
+
+// epoch is when time begins in tests that have none of their own.
+var epoch = time.Unix(1_700_000_000, 0)
+
+func duration(t *rapid.T) time.Duration {
+	return time.Duration(rapid.Int64Range(0, int64(5*time.Second)).Draw(t, "nanoseconds"))
+}

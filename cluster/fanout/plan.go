@@ -25,8 +25,9 @@ type Candidate struct {
 // Plan lists where a group takes a job's parameters from, best first: its
 // parent in the tree, then that one's parent and so on, then the replicas. It
 // depends on nothing but its arguments, so that nodes with the same view of
-// the members agree; no group is then its own ancestor, none has more than
-// FanOut children, and all lead to a replica.
+// the members agree; none then has more than FanOut children, and all lead to a
+// replica. A parent stands before its children in an order that does not depend
+// on the view, so that nodes with different views cannot make a loop either.
 //
 // group is the caller's, a member's ID where it shares no cache; it takes part
 // whether the view has it or not. first is the gRPC address of the replica to

@@ -118,3 +118,11 @@ type Moded interface {
 	// Mode returns the mode of a terminal row, -1 when it belongs to none.
 	Mode(s States, row int) int
 }
+
+// Regioned is an Env that divides its objects into a few named regions, so that
+// reports can say which of them some treatment of the data favours.
+type Regioned interface {
+	Env
+	// Region names the region of a terminal row.
+	Region(s States, row int) string
+}

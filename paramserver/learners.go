@@ -94,6 +94,17 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 		s.refill(ctx, j, u, logger)
 	}
 	queue := NewAdmission(spec.Mesh.ReplayMax, spec.Mesh.Rollout, BoundsOf(spec.Mesh))
+	if bounds := BoundsOf(spec.Mesh); bounds.Act() {
+		u.TrackBias(func(session string) (worker string) {
+			s.Replica.Read(func(st *fsm.State) {
+				if open, ok := st.Session(j.ID, session); ok {
+					worker = open.Worker
+				}
+			})
+			return worker
+		})
+		queue.OnStale = u.Dropped
+	}
 	intake := NewIntake(queue, u.Fresh, s.Clock, logger)
 	s.mu.Lock()
 	r.intake = intake

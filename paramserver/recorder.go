@@ -133,6 +133,10 @@ func (r *Recorder) Row(u *Updater) runs.Row {
 	row.Lag = runs.LagStats{Min: r.lags.Quantile(0), Median: r.lags.Quantile(0.5), P95: r.lags.Quantile(0.95), Max: r.lags.Quantile(1)}
 	row.LagCounts = r.lags
 	row.Refused, row.Replayed, row.Downweighted = r.refused, r.replayed, r.downweighted
+	if b := u.Bias(); b != nil {
+		rep := b.Report()
+		row.BiasShift, row.BiasTV = runs.Some(float64(rep.MeanShift)), runs.Some(float64(rep.BinsTV))
+	}
 	if best := u.Best(); len(best) > 0 {
 		row.BestLogReward = runs.Some(best[0].LogReward)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/vmihailenco/msgpack/v5"
 
+	"github.com/driftmesh/driftmesh/internal/runs"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/metrics"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
@@ -33,9 +34,10 @@ type private struct {
 	Best []fsm.Object `msgpack:"b,omitempty"`
 	// Replayed counts replayed trajectories; Replay is the buffer, while it is
 	// small enough to travel.
-	Replayed uint64 `msgpack:"p,omitempty"`
-	Replay   []byte `msgpack:"r,omitempty"`
-	Stretch  []byte `msgpack:"x,omitempty"` // of the Recorder that is carried
+	Replayed uint64     `msgpack:"p,omitempty"`
+	Replay   []byte     `msgpack:"r,omitempty"`
+	Bias     *runs.Bias `msgpack:"z,omitempty"` // what staleness bounds do to the data
+	Stretch  []byte     `msgpack:"x,omitempty"` // of the Recorder that is carried
 }
 
 // Marshal returns the published and the private part of the present state.
@@ -47,7 +49,7 @@ func (u *Updater) Marshal() (params, priv []byte, err error) {
 	p := private{
 		Format: privateFormat, Trajectories: u.trajectories,
 		OptimSteps: opt.Step, First: wire.EncodeFloats(nil, opt.M), Second: wire.EncodeFloats(nil, opt.V),
-		Normaliser: u.loss.State(), Best: u.best.list, Replayed: u.replayed,
+		Normaliser: u.loss.State(), Best: u.best.list, Replayed: u.replayed, Bias: u.bias,
 	}
 	if u.mix != nil {
 		if p.Replay, err = u.mix.state(); err != nil {
@@ -104,7 +106,10 @@ func (u *Updater) RestoreFloats(version uint64, values []float32, priv []byte) e
 	copy(u.params, values)
 	u.modes = modes
 	u.SetBest(p.Best)
-	u.mix, u.carried = mix, p.Stretch
+	u.mix, u.carried, u.bias = mix, p.Stretch, p.Bias
+	if u.track != nil && u.bias == nil {
+		u.bias = &runs.Bias{}
+	}
 	u.version, u.trajectories, u.replayed = version, p.Trajectories, p.Replayed
 	return nil
 }
@@ -132,6 +137,11 @@ func (u *Updater) decode(values []float32, priv []byte) (p private, opt optim.St
 	}
 	if err := checkBest(p.Best); err != nil {
 		return p, opt, nil, err
+	}
+	if p.Bias != nil {
+		if err := p.Bias.Check(); err != nil {
+			return p, opt, nil, err
+		}
 	}
 	if u.modes == nil {
 		return p, opt, nil, nil

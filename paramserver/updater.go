@@ -9,6 +9,7 @@ import (
 	"github.com/driftmesh/driftmesh/envs/registry"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/runs"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/losses"
 	"github.com/driftmesh/driftmesh/metrics"
@@ -44,8 +45,10 @@ type Updater struct {
 	key          []byte
 	mix          *mixture // nil without replay
 	replayed     uint64
-	recorder     *Recorder // whose open stretch is part of the state; nil: none is
-	carried      []byte    // the stretch of the state that was restored
+	bias         *runs.Bias   // nil: nothing is counted
+	track        *biasTracker // nil: this Updater does not count
+	recorder     *Recorder    // whose open stretch is part of the state; nil: none is
+	carried      []byte       // the stretch of the state that was restored
 
 	batch   policy.Batch
 	actions [][]int32
@@ -352,6 +355,9 @@ func (u *Updater) rates(step int64) optim.Rates {
 // them for replay.
 func (u *Updater) observe(batch []wire.Trajectory) {
 	states := u.asm.States()
+	if u.track != nil {
+		u.track.trained(u.bias, batch, states)
+	}
 	if u.mix != nil {
 		u.mix.remember(batch, u.asm, u.trajectories)
 	}

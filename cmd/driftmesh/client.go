@@ -139,10 +139,14 @@ func newSubmitCmd() *cobra.Command {
 
 func newStatusCmd() *cobra.Command {
 	var f clientFlags
+	var bias bool
 	cmd := &cobra.Command{
 		Use:   "status [JOB]",
 		Short: "Show a cluster's nodes and jobs",
-		Args:  cobra.MaximumNArgs(1),
+		Long: `Show a cluster's nodes and jobs. With --bias: what dropping or downweighting
+stale trajectories does to the data that a job learns from, by log-reward, by
+region of the environment and by worker, as of its last commit.`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), answerTimeout)
 			defer cancel()
@@ -154,6 +158,9 @@ func newStatusCmd() *cobra.Command {
 			req := &wire.StatusRequest{ClusterID: known.ClusterID}
 			if len(args) == 1 {
 				req.Job = args[0]
+			}
+			if bias {
+				return showBias(ctx, cmd.OutOrStdout(), leader, req, f.json)
 			}
 			reply, err := newest(ctx, leader, known, req)
 			if err != nil {
@@ -173,6 +180,7 @@ func newStatusCmd() *cobra.Command {
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().BoolVar(&bias, "bias", false, "what stale trajectories that were dropped or downweighted do to the data of JOB")
 	return cmd
 }
 

@@ -342,6 +342,11 @@ func (m *follower) pull(ctx context.Context) error {
 		return localFault{err}
 	}
 	m.pulled = time.Now()
+	if b := m.u.Bias(); b != nil {
+		if err := m.s.run.WriteBias(b); err != nil {
+			return localFault{err}
+		}
+	}
 	err = m.s.checkpoint(m.u, m.u.Params(), reply.Private, int64(reply.Info.Version), m.u.Trajectories(), reply.Info.Generation)
 	if err != nil {
 		return localFault{err}

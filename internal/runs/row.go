@@ -96,6 +96,12 @@ type Row struct {
 	// lags of the row are of fresh ones only.
 	Downweighted uint64 `json:"downweighted,omitempty"`
 	Replayed     uint64 `json:"replayed,omitempty"`
+	// BiasShift and BiasTV say what dropping and downweighting did to the data
+	// since the job began: the shift of the mean log-reward in nats, and the total
+	// variation between bins of log-reward, trained on against all. Absent where
+	// nothing is dropped or downweighted; BiasFile has the rest.
+	BiasShift *Float `json:"bias_shift,omitempty"`
+	BiasTV    *Float `json:"bias_tv,omitempty"`
 
 	// Values in force at Version of everything that a schedule may anneal.
 	LearningRate   Float `json:"learning_rate"`

@@ -6,9 +6,10 @@ SEED    ?= 1
 JOB     ?= examples/hypergrid-4d.yaml
 FUZZTIME ?= 30s
 ROUNDS  ?= 200
+KILLS   ?= 50
 export CGO_ENABLED ?= 0
 
-.PHONY: build run test accept race torture fuzz bench lint verify table clean help
+.PHONY: build run test accept race torture failover swarm netns fuzz bench lint verify table clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -30,6 +31,15 @@ accept: ## what `make run` promises, measured for three seeds (minutes)
 
 torture: build ## ROUNDS seeded rounds of faults on a live mesh (200 take hours; runs/torture/summary.md)
 	$(GO) run ./chaos/run torture --rounds $(ROUNDS) --seed $(SEED)
+
+failover: build ## KILLS kills of leader, learner and worker: until others do their work
+	$(GO) run ./chaos/run failover --kills $(KILLS) --seed $(SEED)
+
+swarm: build ## 200 worker slots on one machine: what they learn and what they cost
+	$(GO) run ./chaos/run swarm --seed $(SEED)
+
+netns: build ## ten nodes in network namespaces (needs root)
+	$(GO) run ./chaos/run netns --seed $(SEED)
 
 fuzz: ## every fuzz target for FUZZTIME each
 	./internal/lint/fuzz.sh $(FUZZTIME)

@@ -33,6 +33,7 @@ type Account struct {
 
 // stream is one session as its worker saw it.
 type stream struct {
+	node    string
 	opened  int64 // Unix nanoseconds
 	sampled []run // contiguous from 1, in order
 	marks   []run // last is the mark; at when it came
@@ -74,7 +75,7 @@ func (a *Account) Take(node string, e journal.Entry) {
 			a.breach("%w: session %s was opened twice, with mark %d", ErrMiscounted, e.Session, e.Last)
 			return
 		}
-		a.sessions[e.Session] = &stream{opened: e.Time}
+		a.sessions[e.Session] = &stream{node: node, opened: e.Time}
 	case journal.Sampled, journal.Marked, journal.Adopted:
 		s := a.sessions[e.Session]
 		if s == nil {
@@ -167,6 +168,50 @@ func (a *Account) Sampled(from, to int64) (n uint64) {
 		n += before(s.sampled, to) - before(s.sampled, from)
 	}
 	return n
+}
+
+// Next returns the first commit that was proposed after a moment (Unix
+// nanoseconds), under an epoch greater than above, and is known to be in the log.
+func (a *Account) Next(after int64, above uint64) (version uint64, ok bool) {
+	for _, p := range a.proposals {
+		if p.committed && p.sent > after && p.epoch > above {
+			return p.version, true
+		}
+	}
+	return 0, false
+}
+
+// Pause returns the longest time in the interval from, to (Unix nanoseconds) in
+// which nobody sampled.
+func (a *Account) Pause(from, to int64) time.Duration {
+	var at []int64
+	for _, s := range a.sessions {
+		for _, r := range slices.Backward(s.sampled) {
+			if r.at < from {
+				break
+			}
+			if r.at <= to {
+				at = append(at, r.at)
+			}
+		}
+	}
+	slices.Sort(at)
+	longest, before := int64(0), from
+	for _, t := range append(at, to) {
+		longest, before = max(longest, t-before), t
+	}
+	return time.Duration(longest)
+}
+
+// Nodes returns the nodes that have sampled since a moment (Unix nanoseconds).
+func (a *Account) Nodes(since int64) map[string]bool {
+	out := map[string]bool{}
+	for _, s := range a.sessions {
+		if n := len(s.sampled); n > 0 && s.sampled[n-1].at > since {
+			out[s.node] = true
+		}
+	}
+	return out
 }
 
 // Check holds the servers' count, read after the moment since (Unix nanoseconds)

@@ -66,6 +66,7 @@ func fullDisk(ctx context.Context, a *attempt) error {
 		a.note("stopped: %.200s", lastLine(n.Tail(2000)))
 	case <-time.After(a.Recovery): // it has room in what it holds, and goes on
 		a.note("did not need space")
+		a.missed = true
 	case <-ctx.Done():
 		err = errors.Join(err, ctx.Err())
 	}

@@ -154,12 +154,17 @@ func killAll(ctx context.Context, a *attempt) error {
 
 // faulty puts links into force, for a while.
 func (a *attempt) faulty(ctx context.Context, links ...wire.LinkFault) error {
-	err := a.strike(ctx, func() error { return a.rig.Inject(ctx, links, nil) })
+	err := a.strike(ctx, func() error {
+		_, err := a.rig.Inject(ctx, links, nil)
+		return err
+	})
 	if err == nil {
 		err = a.hold(ctx, a.Hold)
 	}
 	a.to = time.Now()
-	return errors.Join(err, a.rig.Inject(context.WithoutCancel(ctx), nil, nil))
+	struck, herr := a.rig.Inject(context.WithoutCancel(ctx), nil, nil)
+	a.missed = struck == 0 // nothing travels there
+	return errors.Join(err, herr)
 }
 
 // link draws two nodes that talk to each other: one of them serves.

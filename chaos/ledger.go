@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
@@ -42,6 +43,7 @@ type committed struct {
 	hash  []byte
 	epoch uint64 // that it was committed under
 	node  string
+	seen  time.Time // for the first time
 }
 
 // NewLedger returns an empty ledger.
@@ -64,7 +66,7 @@ func (l *Ledger) See(node string, s *wire.StatusReply, job string) {
 		}
 		at := wire.Position{Generation: j.Generation, Version: j.Version}
 		if old, ok := l.versions[at]; !ok {
-			l.versions[at] = committed{j.StateHash, j.CommitEpoch, node}
+			l.versions[at] = committed{j.StateHash, j.CommitEpoch, node, time.Now()}
 		} else if !bytes.Equal(old.hash, j.StateHash) || old.epoch != j.CommitEpoch {
 			l.broken = append(l.broken, fmt.Errorf("%w: version %d was %x of epoch %d on %s and is %x of epoch %d on %s", ErrLost,
 				at.Version, old.hash, old.epoch, old.node, j.StateHash, j.CommitEpoch, node))
@@ -81,6 +83,14 @@ func (l *Ledger) Commits() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.versions)
+}
+
+// Seen returns when a version was first seen; false if it was not.
+func (l *Ledger) Seen(at wire.Position) (time.Time, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c, ok := l.versions[at]
+	return c.seen, ok
 }
 
 // Newest is the newest version that any replica showed.

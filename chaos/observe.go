@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,12 +35,13 @@ type Observer struct {
 // while it is under way.
 const tailEvery = 2 * time.Millisecond
 
-// Observe starts to watch a job.
-func Observe(r *Rig, job string) *Observer {
+// Observe starts to watch a job, asking every server so often; 0: every lookEvery.
+func Observe(r *Rig, job string, every time.Duration) *Observer {
+	every = cmp.Or(every, lookEvery)
 	ctx, cancel := context.WithCancel(context.Background())
 	o := &Observer{rig: r, job: job, Ledger: NewLedger(), cancel: cancel, account: NewAccount(), read: map[string]int64{}}
 	o.loops.Go(func() {
-		for rest(ctx, lookEvery) == nil {
+		for rest(ctx, every) == nil {
 			var round sync.WaitGroup
 			for _, n := range r.Nodes(cluster.RoleServer) {
 				if n.Running() && !n.Frozen() {

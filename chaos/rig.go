@@ -54,11 +54,9 @@ type RigConfig struct {
 	Workers  int
 	Slots    int // per worker process
 	Seed     uint64
-	// Host is where nodes listen: loopback by default. HostOf, when set, gives
-	// every node an address of its own, and PrefixOf a prefix of its command
-	// line: such a mesh leaves loopback.
-	HostOf   func(name string) string
-	PrefixOf func(name string) []string
+	// Place, when set, gives every node an address of its own and a prefix of
+	// its command line: such a mesh leaves loopback.
+	Place func(name string) (host string, prefix []string, err error)
 	// DirOf, when set, places a node's data directory.
 	DirOf func(name string) string
 }
@@ -130,8 +128,12 @@ func (r *Rig) Add(role cluster.Role) (*Node, error) {
 	name := fmt.Sprintf("%s-%d", role, r.next[role])
 	r.mu.Unlock()
 	host := loopback
-	if r.cfg.HostOf != nil {
-		host = r.cfg.HostOf(name)
+	var prefix []string
+	if r.cfg.Place != nil {
+		var err error
+		if host, prefix, err = r.cfg.Place(name); err != nil {
+			return nil, fmt.Errorf("place %s: %w", name, err)
+		}
 	}
 	addrs := make([]string, 4)
 	for i := range addrs {
@@ -151,12 +153,10 @@ func (r *Rig) Add(role cluster.Role) (*Node, error) {
 		Proc: &Proc{Name: name, Log: filepath.Join(r.cfg.Dir, name+".log"), binary: r.cfg.Binary, nursery: r.nursery},
 	}
 	n.Args = []string{string(role), "--data", dir, "--gossip", gossip, "--faults", control, "--journal", n.Journal}
-	if r.cfg.HostOf != nil {
+	if r.cfg.Place != nil {
 		n.Args = append(n.Args, "--insecure-network", "--preset", "lan")
 	}
-	if r.cfg.PrefixOf != nil {
-		n.Prefix = r.cfg.PrefixOf(name)
-	}
+	n.Prefix = prefix
 	switch role {
 	case cluster.RoleServer:
 		n.Args = append(n.Args, "--grpc", grpc, "--raft", raft)
@@ -188,13 +188,13 @@ func (r *Rig) Add(role cluster.Role) (*Node, error) {
 const loopback = "127.0.0.1"
 
 func (r *Rig) dial() cluster.DialOptions {
-	return cluster.DialOptions{Security: cluster.Security{OpenNetwork: r.cfg.HostOf != nil}}
+	return cluster.DialOptions{Security: cluster.Security{OpenNetwork: r.cfg.Place != nil}}
 }
 
 // port finds a port that is free for TCP and UDP. In a network namespace of its
 // own every port is.
 func (r *Rig) port(host string) (int, error) {
-	if r.cfg.HostOf != nil {
+	if r.cfg.Place != nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.ports++
@@ -325,8 +325,9 @@ func rest(ctx context.Context, d time.Duration) error {
 }
 
 // Inject replaces the faults of every node that lives, and breaks the
-// connections that match reset. Nodes enforce what concerns them.
-func (r *Rig) Inject(ctx context.Context, links []wire.LinkFault, reset []wire.LinkFault) error {
+// connections that match reset. Nodes enforce what concerns them. struck counts
+// what the faults before did, and the connections that broke.
+func (r *Rig) Inject(ctx context.Context, links []wire.LinkFault, reset []wire.LinkFault) (struck uint64, err error) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
@@ -335,30 +336,32 @@ func (r *Rig) Inject(ctx context.Context, links []wire.LinkFault, reset []wire.L
 			continue
 		}
 		wg.Go(func() {
-			if err := r.inject(ctx, n, links, reset); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
+			reply, err := r.inject(ctx, n, links, reset)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
 				errs = append(errs, fmt.Errorf("faults of %s: %w", n.Name, err))
+				return
 			}
+			struck += reply.Struck + uint64(reply.Broken)
 		})
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	return struck, errors.Join(errs...)
 }
 
-func (r *Rig) inject(ctx context.Context, n *Node, links, reset []wire.LinkFault) error {
+func (r *Rig) inject(ctx context.Context, n *Node, links, reset []wire.LinkFault) (*wire.FaultsReply, error) {
 	id, err := n.ID()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c, err := r.leader.Client(n.Control)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	_, err = faults.Control(ctx, c, &wire.FaultsRequest{Node: id, Faults: links, Reset: reset, Seed: r.cfg.Seed})
-	return err
+	return faults.Control(ctx, c, &wire.FaultsRequest{Node: id, Faults: links, Reset: reset, Seed: r.cfg.Seed})
 }
 
 // Submit gives the mesh a job.

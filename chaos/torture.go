@@ -106,7 +106,7 @@ func Torture(ctx context.Context, cfg TortureConfig) (rounds []Round, err error)
 	if err := t.within(ctx, time.Minute, func(ctx context.Context) error { return t.rig.Submit(ctx, data) }); err != nil {
 		return nil, err
 	}
-	t.obs = Observe(t.rig, cfg.Spec.Name)
+	t.obs = Observe(t.rig, cfg.Spec.Name, 0)
 	defer func() { err = errors.Join(err, t.obs.Close()) }()
 	if err := t.within(ctx, time.Minute, func(ctx context.Context) error { return t.obs.Progress(ctx, t.Commits) }); err != nil {
 		return nil, err
@@ -164,6 +164,7 @@ type attempt struct {
 	detail string
 	from   time.Time // the fault began
 	to     time.Time // and ended
+	missed bool      // the fault had no effect
 }
 
 func (a *attempt) note(format string, args ...any) {
@@ -242,13 +243,13 @@ func (t *torture) round(ctx context.Context, i int, seed *uint64) Round {
 		case err != nil: // this machine's, or this program's
 			out.Verdict, out.Reason = Unknown, err.Error()
 			return out
-		case out.Commit && out.Waiting && out.Linearizable != Unknown:
+		case !a.missed && out.Commit && out.Waiting && out.Linearizable != Unknown:
 			out.Verdict = Valid
 			return out
 		}
-		t.Log("round %d %s: the fault met no commit or no trajectory under way, once more", i+1, k.name)
+		t.Log("round %d %s: the fault had no effect, or met no commit or no trajectory under way; once more", i+1, k.name)
 	}
-	out.Verdict, out.Reason = Unknown, fmt.Sprintf("the fault met nothing under way in %d attempts", out.Attempts)
+	out.Verdict, out.Reason = Unknown, fmt.Sprintf("the fault had no effect, or met nothing under way, in %d attempts", out.Attempts)
 	return out
 }
 

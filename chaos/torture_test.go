@@ -15,7 +15,7 @@ func TestTorture(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes and breaks them for half a minute")
 	}
-	spec, _, err := job.Load("../examples/hypergrid-2d.yaml", []string{"name=torture", "train.updates=1000000000", "eval.every=0", "mesh.window_ms=20"})
+	spec, _, err := job.Load("../examples/hypergrid-2d.yaml", []string{"name=torture", "train.updates=1000000000", "eval.every=0", "mesh.window_ms=20", "policy.hidden=[128,128]"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,10 @@ const (
 var errUnknown = errors.New("proves nothing")
 
 var commands = map[string]func(context.Context, *options, []string) error{
-	"torture": runTorture,
+	"failover": runFailover,
+	"netns":    runNetns,
+	"swarm":    runSwarm,
+	"torture":  runTorture,
 }
 
 // options are what every command has.

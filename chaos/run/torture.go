@@ -16,7 +16,7 @@ import (
 
 // tortureFields make a job that goes on through every round: it commits often
 // and is never evaluated.
-var tortureFields = []string{"name=torture", "train.updates=1000000000", "eval.every=0", "mesh.window_ms=20"}
+var tortureFields = append([]string{"name=torture", "mesh.window_ms=20", "policy.hidden=[128,128]"}, forever...)
 
 func runTorture(ctx context.Context, o *options, args []string) error {
 	rounds := o.flags.Int("rounds", 200, "rounds")
@@ -42,7 +42,7 @@ func runTorture(ctx context.Context, o *options, args []string) error {
 	done, err := chaos.Torture(ctx, chaos.TortureConfig{
 		Binary: o.binary, Dir: o.dir, Spec: spec, Rounds: *rounds, Seed: o.seed, Kinds: kinds,
 		Servers: 3, Learners: *learners, Workers: 3, Slots: 2, Linearize: *linearize,
-		Lines: io.MultiWriter(os.Stdout, lines), Log: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) },
+		Lines: io.MultiWriter(os.Stdout, lines), Log: tell,
 	})
 	summary := summarise(done)
 	fmt.Fprint(os.Stderr, summary)

@@ -83,7 +83,11 @@ func (h *half) put(b []byte, d *deadline) (n int, err error) {
 // push appends one piece; mu is held.
 func (h *half) push(piece []byte) {
 	v, _ := h.judge()
-	due := time.Now().Add(h.table.lag(v))
+	lag := h.table.lag(v)
+	if lag > 0 || v.rate > 0 {
+		h.table.struck.Add(1)
+	}
+	due := time.Now().Add(lag)
 	if due.Before(h.last) {
 		due = h.last
 	}
@@ -139,6 +143,7 @@ func (h *half) take(p []byte) (int, patience, error) {
 	}
 	v, healed := h.judge()
 	if v.cut {
+		h.table.struck.Add(1)
 		return 0, patience{healed: healed}, nil
 	}
 	if len(h.queue) == 0 {

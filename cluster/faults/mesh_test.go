@@ -100,6 +100,12 @@ func TestControl(t *testing.T) {
 	if v, _ := n.table.judge(RPC, "a", "b"); !v.cut {
 		t.Error("the fault is not in force")
 	}
+	if _, err := (&packets{nil, n}).WriteTo(nil, "127.0.0.1:1"); err != nil { // lost
+		t.Error(err)
+	}
+	if reply, err := Control(t.Context(), c, &wire.FaultsRequest{Node: "a"}); err != nil || reply.Struck != 1 {
+		t.Errorf("%+v, %v: one datagram was lost", reply, err)
+	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

@@ -151,6 +151,7 @@ func (n *Network) dial(ctx context.Context, plane string, peer func() string, co
 		there, changed := n.table.judge(plane, n.self, peer())
 		back, _ := n.table.judge(plane, peer(), n.self)
 		if there.cut || back.cut {
+			n.table.struck.Add(1)
 			select {
 			case <-changed:
 				continue
@@ -161,6 +162,7 @@ func (n *Network) dial(ctx context.Context, plane string, peer func() string, co
 			}
 		}
 		if lag := n.table.lag(there) + n.table.lag(back); lag > 0 {
+			n.table.struck.Add(1)
 			select {
 			case <-time.After(lag):
 			case <-ctx.Done():

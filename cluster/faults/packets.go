@@ -37,12 +37,14 @@ func (t *packets) WriteToAddress(b []byte, a memberlist.Address) (time.Time, err
 	}
 	v, _ := t.n.table.judge(Gossip, t.n.self, to)
 	if t.n.table.lost(v) {
+		t.n.table.struck.Add(1)
 		return time.Now(), nil
 	}
 	lag := t.n.table.lag(v)
 	if lag <= 0 {
 		return t.NodeAwareTransport.WriteToAddress(b, a)
 	}
+	t.n.table.struck.Add(1)
 	t.n.later(lag, append([]byte(nil), b...), func(b []byte) {
 		t.NodeAwareTransport.WriteToAddress(b, a) // a datagram promises nothing
 	})

@@ -31,7 +31,7 @@ func (n *Network) control(r *wire.FaultsRequest) (*wire.FaultsReply, error) {
 	if err := n.Set(r.Faults, r.Seed); err != nil {
 		return nil, err
 	}
-	reply := &wire.FaultsReply{Broken: n.Reset(r.Reset)}
+	reply := &wire.FaultsReply{Struck: n.table.struck.Swap(0), Broken: n.Reset(r.Reset)}
 	reply.Connections, reply.Held = n.Held()
 	return reply, nil
 }

@@ -15,6 +15,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
@@ -67,6 +68,7 @@ type table struct {
 	faults  []wire.LinkFault
 	random  *rand.Rand
 	changed chan struct{} // closed and replaced by every set
+	struck  atomic.Uint64 // by the faults in force
 }
 
 func newTable() *table {

@@ -42,4 +42,7 @@ type FaultsReply struct {
 	Connections int `msgpack:"c"` // open ones that this node dialled
 	Held        int `msgpack:"h"` // bytes that wait in them
 	Broken      int `msgpack:"b"` // connections that Reset broke
+	// Struck counts what the table before this one did: bytes and ends of
+	// connections that had to wait, dials that did, datagrams lost or late.
+	Struck uint64 `msgpack:"k"`
 }

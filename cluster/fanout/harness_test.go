@@ -313,11 +313,13 @@ func (m *member) until(t *testing.T, ctx context.Context, what string, ready fun
 		f.mu.Lock()
 		changed := f.changed
 		f.mu.Unlock()
+		members := m.members()
 		if ready(f) {
 			return
 		}
 		select {
 		case <-changed:
+		case <-members:
 		case <-ctx.Done():
 			_, route := f.present()
 			t.Fatalf("gave up waiting until %s; route %v", what, route)

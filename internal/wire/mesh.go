@@ -69,7 +69,7 @@ type StatusReply struct {
 type MemberInfo struct {
 	ID    string `msgpack:"i" json:"id"`
 	Role  string `msgpack:"r" json:"role"`
-	Addr  string `msgpack:"a" json:"addr"` // gRPC address, "" for workers
+	Addr  string `msgpack:"a" json:"addr"` // gRPC address, "" for a node that serves nothing
 	Alive bool   `msgpack:"l" json:"alive"`
 }
 

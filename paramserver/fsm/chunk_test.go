@@ -221,3 +221,13 @@ func TestSplitRefuses(t *testing.T) {
 		t.Error(parts, err)
 	}
 }
+
+func TestPendingBytesAreCapped(t *testing.T) {
+	m := active(t)
+	parts := split(t, big(0, 1), 600)
+	m.put(1, parts[:2]...)
+	m.pending[0].have, m.pending[0].id = MaxPending-100, Hash{1} // as large transfers of others would be
+	if r := m.put(1, parts[0]); r.Outcome != Aborted || !strings.Contains(r.Reason, "bytes are pending already") || len(m.pending) != 1 {
+		t.Fatalf("%+v with %d pending", r, len(m.pending))
+	}
+}

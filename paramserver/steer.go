@@ -2,6 +2,7 @@ package paramserver
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	autopilot "github.com/hashicorp/raft-autopilot"
@@ -25,6 +26,9 @@ const (
 	nearEnd = 128
 	// maxNews bounds the events of one look.
 	maxNews = 32
+	// newsGap is the shortest time between two events of one node: one that comes
+	// and goes faster is told of as it is at the end.
+	newsGap = 2 * time.Second
 )
 
 // steer looks at the members while this node leads, and makes what pilot.Plan
@@ -33,6 +37,7 @@ func (m *Membership) steer(ctx context.Context) {
 	tick := time.NewTicker(steerEvery)
 	defer tick.Stop()
 	var history history
+	var upgrade activation
 	for {
 		select {
 		case <-ctx.Done():
@@ -43,11 +48,11 @@ func (m *Membership) steer(ctx context.Context) {
 			m.mu.Lock()
 			clear(m.down) // a new leader counts anew
 			m.mu.Unlock()
-			history.current = false
+			history.current, upgrade = false, activation{}
 			continue
 		}
 		m.tell(ctx, &history)
-		m.activate(ctx)
+		m.activate(ctx, &upgrade)
 		view, err := m.view()
 		if err != nil {
 			continue // the replica stops
@@ -149,42 +154,18 @@ func (m *Membership) view() (pilot.View, error) {
 	return out, nil
 }
 
-// activate raises the feature level once every member of the log says that its
-// binary supports it. A node that is down says nothing: the level waits for it, or
-// for its removal.
-func (m *Membership) activate(ctx context.Context) {
-	var level uint8
-	var founded bool
-	m.Replica.Read(func(s *fsm.State) { level, founded = s.FeatureLevel(), s.ClusterID() != "" })
-	if !founded || level >= fsm.Supported() {
-		return
-	}
-	servers, err := m.Replica.Servers()
-	if err != nil {
-		return
-	}
-	for _, s := range servers {
-		if g, ok := m.Mesh.Member(s.ID); s.ID != m.Node && (!ok || g.Level < fsm.Supported()) {
-			return
-		}
-	}
-	if _, err := m.Replica.Apply(ctx, &fsm.Activate{Level: fsm.Supported(), Stamp: m.Clock.Now().UnixNano()}); err != nil {
-		return // the next look tries again
-	}
-	m.Logger.Info("feature level activated", "level", fsm.Supported())
-}
-
 // history is what the cluster's events say of its nodes, read as they come.
 type history struct {
 	current  bool   // read once in this term of leadership
 	after    uint64 // log index of the last event read
 	complete bool   // it reaches back to the beginning
 	last     map[string]autopilot.NodeStatus
+	told     map[string]time.Time // when this leader told of a node last
 }
 
 func (h *history) read(s *fsm.State) {
 	if h.last == nil {
-		h.last = map[string]autopilot.NodeStatus{}
+		h.last, h.told = map[string]autopilot.NodeStatus{}, map[string]time.Time{}
 	}
 	for _, e := range s.Events(h.after) {
 		if h.after == 0 {
@@ -227,8 +208,10 @@ func (m *Membership) tell(ctx context.Context, h *history) {
 	kinds := map[autopilot.NodeStatus]string{
 		autopilot.NodeAlive: fsm.EventJoined, autopilot.NodeFailed: fsm.EventDied, autopilot.NodeLeft: fsm.EventLeft,
 	}
-	news := pilot.News(seen, h.last, h.complete)
+	news, now := pilot.News(seen, h.last, h.complete), m.Clock.Now()
+	news = slices.DeleteFunc(news, func(s pilot.Sighting) bool { return now.Sub(h.told[s.ID]) < newsGap })
 	for _, s := range news[:min(len(news), maxNews)] {
+		h.told[s.ID] = now
 		m.note(ctx, kinds[s.Status], s.ID, s.Role)
 	}
 }

@@ -150,6 +150,12 @@ func start(t *testing.T, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startBinary(t, binary, args...)
+}
+
+// startBinary is start of another build.
+func startBinary(t *testing.T, binary string, args ...string) *process {
+	t.Helper()
 	p := &process{cmd: exec.Command(binary, args...), ended: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), asCommand+"=1")
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr

@@ -110,7 +110,11 @@ func found(ctx context.Context, id *cluster.Identity, rep *replica.Replica) erro
 		}
 		if rep.IsLeader() {
 			now := time.Now().UnixNano()
-			for _, cmd := range []any{&fsm.Init{ClusterID: id.ClusterID(), Stamp: now}, &fsm.Activate{Level: fsm.Supported(), Stamp: now}} {
+			cmds := []any{&fsm.Init{ClusterID: id.ClusterID(), Stamp: now}}
+			if fsm.Supported() > 1 { // level 1 is where every cluster begins
+				cmds = append(cmds, &fsm.Activate{Level: fsm.Supported(), Stamp: now})
+			}
+			for _, cmd := range cmds {
 				if _, err := rep.Apply(ctx, cmd); err != nil && !errors.Is(err, replica.ErrNotLeader) {
 					return err
 				}

@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-
-	"github.com/driftmesh/driftmesh/internal/job"
 )
 
 // TestTorture is three rounds of `make torture`.
@@ -15,10 +13,7 @@ func TestTorture(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes and breaks them for half a minute")
 	}
-	spec, _, err := job.Load("../examples/hypergrid-2d.yaml", []string{"name=torture", "train.updates=1000000000", "eval.every=0", "mesh.window_ms=20", "policy.hidden=[128,128]"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	spec := endless(t, "name=torture", "mesh.window_ms=20", "policy.hidden=[128,128]")
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()

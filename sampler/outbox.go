@@ -16,6 +16,7 @@ type Outbox struct {
 	mark    uint64 // committed: everything up to it is forgotten
 	credit  uint64 // highest sequence number the learner is ready to take
 	open    bool   // Resume was seen on the present stream
+	lost    bool   // there was a stream, and none has resumed since
 }
 
 type outgoing struct {
@@ -37,7 +38,13 @@ func (o *Outbox) Push(n int, frame []byte) {
 
 // Disconnected forgets what was sent on the present stream: all that is kept
 // will be sent again, after Resume.
-func (o *Outbox) Disconnected() { o.cursor, o.open, o.credit = 0, false, 0 }
+func (o *Outbox) Disconnected() {
+	o.lost = o.lost || o.open
+	o.cursor, o.open, o.credit = 0, false, 0
+}
+
+// Lost says that the learner was lost and has not been found again.
+func (o *Outbox) Lost() bool { return o.lost }
 
 // Resume is the learner's answer to Hello: it wants seq next. A learner asks
 // for mark+1 or, when it already holds some uncommitted batches, for more;
@@ -52,7 +59,7 @@ func (o *Outbox) Resume(next uint64) error {
 	}
 	// A next inside a batch is fine: the batch is sent whole and the learner
 	// drops the part that it has.
-	o.open = true
+	o.open, o.lost = true, false
 	return nil
 }
 

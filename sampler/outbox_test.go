@@ -160,3 +160,23 @@ func TestOutboxInvariants(t *testing.T) {
 		}
 	})
 }
+
+func TestOutboxKnowsThatTheLearnerIsLost(t *testing.T) {
+	o := sampler.NewOutbox(0)
+	o.Push(4, []byte{0})
+	o.Disconnected() // the first stream opens: nothing was lost
+	if o.Lost() {
+		t.Error("lost before there was a learner")
+	}
+	if err := o.Resume(1); err != nil {
+		t.Fatal(err)
+	}
+	o.Disconnected()
+	o.Disconnected() // a stream that opens and fails again
+	if !o.Lost() {
+		t.Error("the learner is gone and not lost")
+	}
+	if err := o.Resume(1); err != nil || o.Lost() {
+		t.Errorf("%v, lost %v after the next learner resumed", err, o.Lost())
+	}
+}

@@ -22,7 +22,11 @@ func (s *shift) sample(ctx context.Context, roller *Roller, published *fanout.Su
 	for {
 		err := s.await(ctx, func() bool {
 			first, final = s.outbox.Next(), s.final
-			return final || s.outbox.Waiting() <= readyBatches && s.outbox.Kept() < keepLimit
+			ready := readyBatches
+			if s.outbox.Lost() {
+				ready = outageBatches
+			}
+			return final || s.outbox.Waiting() <= ready && s.outbox.Kept() < keepLimit
 		})
 		if err != nil || final {
 			return err

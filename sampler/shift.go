@@ -203,6 +203,7 @@ func (s *shift) deliver(ctx context.Context, c *cluster.Client) error {
 		return err
 	}
 	s.change(s.outbox.Disconnected)
+	defer s.change(s.outbox.Disconnected) // the sampler hears of it at once
 	if err := stream.Send(&wire.Uplink{Hello: &wire.Hello{ClusterID: s.w.ClusterID, Job: s.job, Session: s.session}}); err != nil {
 		return err
 	}

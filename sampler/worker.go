@@ -47,6 +47,10 @@ const (
 	// readyBatches is how many sampled batches may wait for credit: one, so
 	// that the learner never waits for a rollout and parameters stay fresh.
 	readyBatches = 1
+	// outageBatches may wait while there is no learner to take them: sampling
+	// goes on through a failover of seconds, unless it is so fast that what
+	// waits would be far behind when the next learner takes it.
+	outageBatches = 256
 )
 
 // Run samples until ctx ends. Losing any server does not stop it: the leader is

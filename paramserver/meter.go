@@ -44,7 +44,7 @@ func (s *Server) measure(l *Learner, intake *Intake, a *ages) (stop func()) {
 		updates.Add(1)
 		trained.Add(float64(len(u.Batch)))
 		version := l.Updater.Version() - 1 // that the batch was used at
-		for i := range u.Batch {
+		for i := range u.Batch[:u.Fresh] {
 			lag.Observe(float64(version - min(version, u.Batch[i].Version)))
 		}
 		m.window.Store(int64(l.window.Length()))

@@ -15,7 +15,7 @@ import (
 	"github.com/driftmesh/driftmesh/paramserver/replica"
 )
 
-// Config is what a Server stands on; every field but Journal and Telemetry is required.
+// Config is what a Server stands on; every field but Objects, Journal and Telemetry is required.
 type Config struct {
 	Replica *replica.Replica
 	Mesh    *cluster.Mesh

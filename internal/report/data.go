@@ -26,7 +26,8 @@ type Data struct {
 	Timings []runs.Timing
 
 	Objects *Distribution
-	Best    []Object // best first
+	Best    []Object         // best first
+	Bias    *runs.BiasReport // nil where no trajectory can be stale
 }
 
 // Fact is one line of the headline.
@@ -67,11 +68,12 @@ func (d *Distribution) check() error {
 // timings. The caller adds outcome, facts and distribution.
 func FromRun(dir string) (Data, error) {
 	var d Data
-	var errs [4]error
+	var errs [5]error
 	d.Info, errs[0] = runs.ReadInfo(dir)
 	d.Config, errs[1] = runs.ReadConfig(dir)
 	d.Rows, errs[2] = runs.ReadRows(dir)
 	d.Timings, errs[3] = runs.ReadTimings(dir)
+	d.Bias, errs[4] = runs.ReadBias(dir)
 	if err := errors.Join(errs[:]...); err != nil {
 		return Data{}, fmt.Errorf("report: %w", err)
 	}

@@ -56,6 +56,9 @@ type Config struct {
 	// FaultSnapshot; an error is taken for the disk's. nil: none. For fault
 	// injection.
 	WriteFault func(what string) error
+	// ApplyFault gives the bytes that the state machine takes for a command, as a
+	// bit that flips in memory would. nil: none. For fault injection.
+	ApplyFault func(index uint64, command []byte) []byte
 	// ReadIndex asks the present leader for its Replica.ReadIndex. A replica that
 	// does not lead needs it for Linearize; nil: only the leader linearizes.
 	ReadIndex func(ctx context.Context) (uint64, error)

@@ -17,6 +17,7 @@ type machine struct {
 	fail          func(error) // stops the node
 	full          chan struct{}
 	snapshotBytes int64
+	garble        func(index uint64, command []byte) []byte // Config.ApplyFault; may be nil
 
 	mu      sync.RWMutex
 	state   *fsm.State
@@ -50,7 +51,11 @@ func (m *machine) Apply(log *raft.Log) any {
 	if m.broken {
 		return errors.New("the replica has stopped")
 	}
-	res, err := m.state.Apply(log.Index, log.Term, log.Data)
+	data := log.Data
+	if m.garble != nil {
+		data = m.garble(log.Index, data)
+	}
+	res, err := m.state.Apply(log.Index, log.Term, data)
 	if err != nil {
 		m.broken = true
 		m.fail(err)

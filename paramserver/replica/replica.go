@@ -75,6 +75,7 @@ func newReplica(cfg Config) *Replica {
 	}
 	r.life, r.end = context.WithCancel(context.Background())
 	r.machine = newMachine(cfg.SnapshotBytes, r.fail)
+	r.machine.garble = cfg.ApplyFault
 	return r
 }
 

@@ -94,6 +94,8 @@ func (r *Replica) passBarrier(ctx context.Context, term uint64) error {
 	select {
 	case err := <-result:
 		return readError(err)
+	case <-r.done:
+		return ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -56,9 +56,10 @@ type Replica struct {
 	failOnce sync.Once
 	failure  error // set before failed is closed
 
-	mu     sync.Mutex // guards closed against wg.Add
+	mu     sync.Mutex // guards closed against Add
 	closed bool
-	wg     sync.WaitGroup
+	wg     sync.WaitGroup // of the replica's own loops
+	calls  sync.WaitGroup // of goroutines that wait for an answer of raft
 
 	shutOnce sync.Once
 	shutErr  error
@@ -112,12 +113,42 @@ func (r *Replica) supervise() {
 				r.snapshotDue()
 			}
 		case <-r.failed:
-			r.raft.Shutdown().Error()
+			r.stopRaft()
 			return
 		case <-r.stop:
-			r.raft.Shutdown().Error()
+			r.stopRaft()
 			return
 		}
+	}
+}
+
+// settleTimeout is how long raft may take to answer what it was asked before it
+// is shut down, and how long answers may take after that.
+const settleTimeout = time.Second
+
+// stopRaft shuts raft down once it has answered its callers. One that raft has in
+// a queue at its shutdown would never be answered: such a caller is left behind,
+// rather than the whole process with it.
+func (r *Replica) stopRaft() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	answered := make(chan struct{})
+	go func() {
+		r.calls.Wait()
+		close(answered)
+	}()
+	r.settle(answered)
+	r.raft.Shutdown().Error()
+	r.settle(answered)
+}
+
+func (r *Replica) settle(answered <-chan struct{}) {
+	t := time.NewTimer(settleTimeout)
+	defer t.Stop()
+	select {
+	case <-answered:
+	case <-t.C:
 	}
 }
 
@@ -230,19 +261,19 @@ func (r *Replica) hasOtherVoters() bool {
 	return false
 }
 
-// goFunc runs f in a goroutine that Shutdown waits for; false after Shutdown.
+// goFunc runs f, which waits for raft, in a goroutine; false once the replica stops.
 func (r *Replica) goFunc(f func()) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return false
 	}
-	r.wg.Go(f)
+	r.calls.Go(f)
 	return true
 }
 
-// await waits for a raft future or for ctx, whichever is first. raft resolves
-// every future at the latest when it shuts down, which ends the goroutine.
+// await waits for a raft future, for the replica's end, or for ctx, whichever is
+// first.
 func (r *Replica) await(ctx context.Context, f raft.Future) error {
 	result := make(chan error, 1)
 	if !r.goFunc(func() { result <- f.Error() }) {
@@ -251,6 +282,8 @@ func (r *Replica) await(ctx context.Context, f raft.Future) error {
 	select {
 	case err := <-result:
 		return err
+	case <-r.done:
+		return ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"google.golang.org/grpc"
@@ -37,6 +38,10 @@ type ServerOptions struct {
 	// node belongs to no cluster (then only messages that may lack one pass).
 	ClusterID func() string
 	Security  Security
+	// Log takes a line for calls that are refused, at a bounded pace; nil for none.
+	Log *slog.Logger
+	// Refused counts every one of them, by method and gRPC code; nil for nobody.
+	Refused func(method, code string)
 }
 
 // NewServer returns a gRPC server for RegisterMesh: msgpack messages of at most
@@ -44,7 +49,12 @@ type ServerOptions struct {
 // translated by ToStatus, and dead clients noticed within seconds.
 func NewServer(o ServerOptions) *grpc.Server {
 	check := func(msg any) error { return checkCluster(o.ClusterID, msg) }
+	log := o.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	return grpc.NewServer(
+		grpc.StatsHandler(&refusals{log: log, count: o.Refused, told: map[[2]string]*refused{}}),
 		grpc.Creds(o.Security.credentials()),
 		grpc.ForceServerCodecV2(wire.Codec{}), // whatever a client claims to send
 		grpc.ConnectionTimeout(handshakeTimeout),

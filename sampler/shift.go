@@ -73,6 +73,9 @@ func (s *shift) change(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f()
+	if s.outbox != nil {
+		s.w.Kept.Store(int64(s.outbox.Kept()))
+	}
 	close(s.changed)
 	s.changed = make(chan struct{})
 }

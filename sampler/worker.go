@@ -33,6 +33,18 @@ type Worker struct {
 
 	// Sampled counts the trajectories of this slot, over all jobs.
 	Sampled atomic.Uint64
+	// Kept counts those that no committed mark covers yet.
+	Kept atomic.Int64
+
+	job atomic.Pointer[string] // assigned now
+}
+
+// Job is the job that the slot samples for now, "" for none.
+func (w *Worker) Job() string {
+	if job := w.job.Load(); job != nil {
+		return *job
+	}
+	return ""
 }
 
 const (
@@ -77,6 +89,7 @@ func (w *Worker) Run(ctx context.Context) error {
 				current = nil
 			}
 			present = next
+			w.job.Store(&present.Job)
 		case <-current.ended():
 			current.end()
 			current = nil

@@ -59,8 +59,8 @@ func TestServerWorkerAndClients(t *testing.T) {
 		t.Skip("starts processes")
 	}
 	data := t.TempDir()
-	server, addr := startServer(t, "--data", filepath.Join(data, "server"), "--init")
-	worker := start(t, "worker", "--data", filepath.Join(data, "worker"), "--join", addr)
+	server, addr := startServer(t, "--data", filepath.Join(data, "server"), "--init", "--http", "127.0.0.1:0")
+	worker := start(t, "worker", "--http", "127.0.0.1:0", "--data", filepath.Join(data, "worker"), "--join", addr)
 	at := []string{"--server", addr}
 	call := func(args ...string) result { return command(t, append(args, at...)...) }
 
@@ -90,7 +90,7 @@ func TestServerWorkerAndClients(t *testing.T) {
 		j := jobStatus(t, addr, "quick")
 		return j["status"] == "running" && j["version"].(float64) > 100
 	})
-	keys(t, jobStatus(t, addr, "quick"), "id", "status", "generation", "epoch", "learner", "learner_addr",
+	keys(t, jobStatus(t, addr, "quick"), "id", "status", "generation", "epoch", "commit_epoch", "learner", "learner_addr",
 		"version", "updates", "trajectories", "state_hash", "sessions")
 	text := ok(t, "status", "--server", addr)
 	for _, want := range []string{"NODE", "ROLE", "server", "worker", "JOB", "quick", "running"} {
@@ -100,6 +100,10 @@ func TestServerWorkerAndClients(t *testing.T) {
 	}
 
 	hostile(t, addr)
+	if text := server.stderr.String(); !strings.Contains(text, `msg="call refused"`) || !strings.Contains(text, "method=Submit") || !strings.Contains(text, "malformed message") {
+		t.Errorf("the server says nothing of a malformed frame:\n%s", text)
+	}
+	scraped(t, server, worker)
 
 	if r := call("stop", "quick", "--json"); r.code != exitOK || decode(t, r.stdout)["status"] != "stopped" {
 		t.Errorf("stop: %+v", r)

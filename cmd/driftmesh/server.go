@@ -150,7 +150,10 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 	defer func() { err = errors.Join(err, peers.Close()) }()
 	members := paramserver.NewMembership(paramserver.MembershipConfig{Replica: rep, Mesh: mesh, Peers: peers, Node: id.NodeID(), Rules: f.rules(), Clock: clock.Real{}, Logger: logger})
 	srv := paramserver.NewServer(paramserver.Config{Replica: rep, Mesh: mesh, Node: id.NodeID(), Addr: addr, Clock: clock.Real{}, Logger: logger, Journal: links.journal, Telemetry: metrics.Registry})
-	rpc := cluster.NewServer(cluster.ServerOptions{ClusterID: id.ClusterID, Security: links.security})
+	rpc := cluster.NewServer(cluster.ServerOptions{
+		ClusterID: id.ClusterID, Security: links.security, Log: logger,
+		Refused: func(method, code string) { metrics.Registry.Add(telemetry.BadRequests, 1, method, code) },
+	})
 	cluster.RegisterMesh(rpc, srv)
 	cluster.RegisterParameters(rpc, srv)
 	cluster.RegisterMembership(rpc, members)

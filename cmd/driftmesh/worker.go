@@ -16,6 +16,7 @@ import (
 	"github.com/driftmesh/driftmesh/cluster/faults"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/nice"
+	"github.com/driftmesh/driftmesh/internal/telemetry"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/sampler"
 )
@@ -98,6 +99,11 @@ func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) 
 	if cache != nil {
 		group = cache.ID()
 	}
+	metrics, err := f.openHTTP(ctx)
+	if err != nil {
+		return err
+	}
+	defer metrics.Close()
 	listener, err := links.security.Listen(ctx, f.serveAt())
 	if err != nil {
 		return err
@@ -140,7 +146,7 @@ func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) 
 		Mesh: mesh, Dial: links.dial(faults.Parameters), Leader: leader.Known, Cache: cache, Logger: logger,
 	})
 	defer parameters.Close()
-	rpc := cluster.NewServer(cluster.ServerOptions{ClusterID: id.ClusterID, Security: links.security})
+	rpc := cluster.NewServer(cluster.ServerOptions{ClusterID: id.ClusterID, Security: links.security, Log: logger})
 	cluster.RegisterParameters(rpc, parameters)
 	var serving sync.WaitGroup
 	serving.Go(func() {
@@ -150,15 +156,20 @@ func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) 
 	})
 	defer serving.Wait()
 	defer rpc.Stop()
+	meter := newWorkerMeter(mesh, parameters.Egress())
 	var slots sync.WaitGroup
 	for i := range f.slots {
-		w := &sampler.Worker{ClusterID: id.ClusterID(), Node: id.NodeID(), Slot: i, Leader: leader, Parameters: parameters, Logger: logger, Journal: links.journal}
+		w := &sampler.Worker{Observe: meter.adopted,
+			ClusterID: id.ClusterID(), Node: id.NodeID(), Slot: i, Leader: leader, Parameters: parameters, Logger: logger, Journal: links.journal}
+		meter.slots = append(meter.slots, w)
 		slots.Go(func() {
 			if err := w.Run(ctx); err != nil {
 				logger.Error("slot ended", "slot", i, "error", err)
 			}
 		})
 	}
+	metrics.Registry.Read(meter.collect)
+	metrics.start(telemetry.Probes{Ready: meter.ready}, logger, id.NodeID(), id.ClusterID(), string(cluster.RoleWorker), version)
 	slots.Wait()
 	return nil
 }

@@ -65,12 +65,9 @@ var (
 // Traffic, archive and membership.
 var (
 	EgressBytes    = counter(onAll, "parameters_sent_bytes_total", "bytes", "Parameters sent to other nodes.", "to")
-	IngressBytes   = counter(onAll, "parameters_received_bytes_total", "bytes", "Parameters received.", "from")
 	BadRequests    = counter(onServers, "rpc_refused_total", "1", "Calls and streams of the mesh protocol that were refused or broken.", "method", "code")
 	ArchiveSegs    = gauge(onServers, "archive_segments", "1", "Archive segments listed.", "job")
 	ArchiveRows    = gauge(onServers, "archive_rows", "rows", "Rows in listed segments.", "job")
-	ArchiveBytes   = gauge(onServers, "archive_bytes", "bytes", "Size of listed segments.", "job")
-	ArchiveFlush   = histogram(onLearner, "archive_flush_seconds", "seconds", "Time to make a segment durable.", seconds, "job")
 	Members        = gauge(onAll, "members", "1", "Nodes as gossip sees them.", "role", "state")
 	SamplerSampled = counter(onWorkers, "sampled_trajectories_total", "trajectories", "Trajectories sampled by this process; its rate is the sampling rate.")
 	SamplerSlots   = gauge(onWorkers, "slots", "1", "Sampler loops of this process, by what they do.", "state")

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -57,6 +58,9 @@ type proposal struct {
 // forgotten is how long a proposal without an answer counts as under way, in ns:
 // a killed learner's journal does not say when it ended.
 const forgotten = int64(5 * time.Second)
+
+// longAgo, in ns, bounds how far back answers that are due are looked for.
+const longAgo = int64(time.Minute)
 
 // NewAccount returns an empty account.
 func NewAccount() *Account {
@@ -152,7 +156,10 @@ func before(rs []run, at int64) (out uint64) {
 // nanoseconds): a commit that had been proposed and not answered, and a
 // trajectory that had been sampled and not acknowledged.
 func (a *Account) Overlap(from, to int64) (commit, trajectory bool) {
-	for _, p := range a.proposals {
+	for _, p := range slices.Backward(a.proposals) {
+		if commit || p.sent < from-longAgo {
+			break
+		}
 		commit = commit || p.sent <= to && (p.answer >= from || p.answer == 0 && p.sent >= from-forgotten)
 	}
 	for _, s := range a.sessions {
@@ -173,7 +180,8 @@ func (a *Account) Sampled(from, to int64) (n uint64) {
 // Next returns the first commit that was proposed after a moment (Unix
 // nanoseconds), under an epoch greater than above, and is known to be in the log.
 func (a *Account) Next(after int64, above uint64) (version uint64, ok bool) {
-	for _, p := range a.proposals {
+	first, _ := slices.BinarySearchFunc(a.proposals, after, func(p *proposal, at int64) int { return cmp.Compare(p.sent, at-longAgo) })
+	for _, p := range a.proposals[first:] { // roughly in order of time: several journals are read
 		if p.committed && p.sent > after && p.epoch > above {
 			return p.version, true
 		}

@@ -119,11 +119,12 @@ func (f *failover) submit(ctx context.Context, number int) error {
 	if err != nil {
 		return err
 	}
-	if err := f.rig.Submit(ctx, data); err != nil {
-		return err
-	}
 	f.obs[number] = Observe(f.rig, spec.Name, pollEvery)
-	if err := f.obs[number].Progress(ctx, 3); err != nil {
+	err = f.rig.Submit(ctx, data)
+	if err == nil {
+		err = f.obs[number].Progress(ctx, 3)
+	}
+	if err != nil {
 		return errors.Join(err, f.obs[number].Close())
 	}
 	return nil

@@ -29,6 +29,8 @@ var kinds = []kind{
 	{"stop-learner", stopLearner},
 	{"cut-link", cutLink},
 	{"cut-one-way", cutOneWay},
+	{"reset-links", resetLinks},
+	{"slow-link", slowLink},
 	{"lose-minority", loseMinority},
 	{"lose-quorum", loseQuorum},
 	{"kill-all", killAll},
@@ -231,6 +233,44 @@ func cutOneWay(ctx context.Context, a *attempt) error {
 	if err != nil {
 		return err
 	}
+	return a.faulty(ctx, links...)
+}
+
+// resetLinks breaks every connection of a node again and again.
+func resetLinks(ctx context.Context, a *attempt) error {
+	n := a.pick(a.rig.Nodes())
+	id, err := n.ID()
+	if err != nil {
+		return err
+	}
+	a.note("%s", n.Name)
+	var broken uint64
+	reset := func() error {
+		struck, err := a.rig.Inject(ctx, nil, []wire.LinkFault{{From: id}})
+		broken += struck
+		return err
+	}
+	err = a.strike(ctx, reset)
+	for range 1 + a.random.IntN(8) {
+		err = errors.Join(err, rest(ctx, time.Duration(a.random.Float64()*float64(a.Hold)/8)), reset())
+	}
+	a.to, a.missed = time.Now(), broken == 0
+	a.note("%d connections", broken)
+	return err
+}
+
+// slowLink makes a link as long and as narrow as one between continents.
+func slowLink(ctx context.Context, a *attempt) error {
+	from, to := a.link()
+	links, err := a.cut(from, to, "", true)
+	if err != nil {
+		return err
+	}
+	for i := range links {
+		links[i].Cut, links[i].Drop = false, 0.05
+		links[i].DelayMS, links[i].JitterMS, links[i].Rate = 40+80*a.random.Float64(), 40, 1<<20
+	}
+	a.note("%.0f ms", links[0].DelayMS)
 	return a.faulty(ctx, links...)
 }
 

@@ -112,10 +112,10 @@ func (t *torture) linearizing(ctx context.Context, name string, seed uint64) (fu
 	if err != nil {
 		return nil, err
 	}
-	if err := t.within(ctx, t.Recovery, func(ctx context.Context) error { return t.rig.Submit(ctx, data) }); err != nil {
-		return nil, fmt.Errorf("%w: submit: %w", ErrStuck, err)
-	}
 	commits := Observe(t.rig, name, 0) // for what learners' journals say of this job
+	if err := t.within(ctx, t.Recovery, func(ctx context.Context) error { return t.rig.Submit(ctx, data) }); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: submit: %w", ErrStuck, err), commits.Close())
+	}
 	running, stop := context.WithCancel(ctx)
 	var clients sync.WaitGroup
 	var mu sync.Mutex

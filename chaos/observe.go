@@ -35,11 +35,17 @@ type Observer struct {
 // while it is under way.
 const tailEvery = 2 * time.Millisecond
 
-// Observe starts to watch a job, asking every server so often; 0: every lookEvery.
+// Observe starts to watch a job that is about to be submitted, asking every server
+// so often; 0: every lookEvery. What journals hold already is passed over.
 func Observe(r *Rig, job string, every time.Duration) *Observer {
 	every = cmp.Or(every, lookEvery)
 	ctx, cancel := context.WithCancel(context.Background())
 	o := &Observer{rig: r, job: job, Ledger: NewLedger(), cancel: cancel, account: NewAccount(), read: map[string]int64{}}
+	for _, n := range r.Nodes() {
+		if info, err := os.Stat(n.Journal); err == nil {
+			o.read[n.Name] = info.Size()
+		}
+	}
 	o.loops.Go(func() {
 		for rest(ctx, every) == nil {
 			var round sync.WaitGroup

@@ -103,11 +103,11 @@ func Torture(ctx context.Context, cfg TortureConfig) (rounds []Round, err error)
 	if err != nil {
 		return nil, err
 	}
+	t.obs = Observe(t.rig, cfg.Spec.Name, 0)
+	defer func() { err = errors.Join(err, t.obs.Close()) }()
 	if err := t.within(ctx, time.Minute, func(ctx context.Context) error { return t.rig.Submit(ctx, data) }); err != nil {
 		return nil, err
 	}
-	t.obs = Observe(t.rig, cfg.Spec.Name, 0)
-	defer func() { err = errors.Join(err, t.obs.Close()) }()
 	if err := t.within(ctx, time.Minute, func(ctx context.Context) error { return t.obs.Progress(ctx, t.Commits) }); err != nil {
 		return nil, err
 	}

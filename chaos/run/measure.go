@@ -32,12 +32,15 @@ func (o *options) conclude(name string, m measurement, err error) error {
 
 func tell(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
+// learnersByDefault is how many nodes of a mesh under test only train.
+const learnersByDefault = 0
+
 // forever are the fields of a job that outlives a measurement.
 var forever = []string{"train.updates=1000000000", "eval.every=0"}
 
 func runFailover(ctx context.Context, o *options, args []string) error {
 	kills := o.flags.Int("kills", 50, "kills of each kind")
-	learners := o.flags.Int("learners", 1, "nodes that only train")
+	learners := o.flags.Int("learners", learnersByDefault, "nodes that only train")
 	if err := o.parse(args); err != nil {
 		return err
 	}
@@ -72,7 +75,7 @@ func runSwarm(ctx context.Context, o *options, args []string) error {
 }
 
 func runNetns(ctx context.Context, o *options, args []string) error {
-	learners := o.flags.Int("learners", 1, "nodes that only train")
+	learners := o.flags.Int("learners", learnersByDefault, "nodes that only train")
 	if err := o.parse(args); err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ var tortureFields = append([]string{"name=torture", "mesh.window_ms=20", "policy
 func runTorture(ctx context.Context, o *options, args []string) error {
 	rounds := o.flags.Int("rounds", 200, "rounds")
 	names := o.flags.String("kinds", "", "`kinds` of rounds, by comma: "+strings.Join(chaos.KindNames(), ", ")+"; all by default")
-	learners := o.flags.Int("learners", 1, "nodes that only train")
+	learners := o.flags.Int("learners", learnersByDefault, "nodes that only train")
 	linearize := o.flags.Int("linearize", 5, "check linearizability in every n-th round")
 	if err := o.parse(args); err != nil {
 		return err
@@ -56,7 +56,8 @@ func runTorture(ctx context.Context, o *options, args []string) error {
 	case slices.ContainsFunc(done, func(r chaos.Round) bool { return r.Verdict != chaos.Valid }):
 		return fmt.Errorf("%w: some rounds are unknown", errUnknown)
 	}
-	return nil
+	// Logs and journals are evidence of what went wrong, and nothing did.
+	return os.RemoveAll(filepath.Join(o.dir, "mesh"))
 }
 
 // summarise is a Markdown table of the rounds, by kind.

@@ -54,6 +54,9 @@ type RigConfig struct {
 	Workers  int
 	Slots    int // per worker process
 	Seed     uint64
+	// OneMachine lets the workers share the parameters that one of them fetched,
+	// as processes of one machine do; without it they pass them on as machines do.
+	OneMachine bool
 	// Place, when set, gives every node an address of its own and a prefix of
 	// its command line: such a mesh leaves loopback.
 	Place func(name string) (host string, prefix []string, err error)
@@ -164,7 +167,11 @@ func (r *Rig) Add(role cluster.Role) (*Node, error) {
 		n.Args = append(n.Args, "--grpc", grpc, "--raft", raft)
 	case cluster.RoleWorker:
 		n.GRPC = ""
-		n.Args = append(n.Args, "--slots", strconv.Itoa(r.cfg.Slots))
+		cache := filepath.Join(r.cfg.Dir, "cache")
+		if !r.cfg.OneMachine {
+			cache = filepath.Join(cache, name)
+		}
+		n.Args = append(n.Args, "--slots", strconv.Itoa(r.cfg.Slots), "--cache", cache)
 	}
 	if name == "server-1" {
 		n.Args = append(n.Args, "--init")

@@ -68,7 +68,7 @@ func MeasureSwarm(ctx context.Context, cfg SwarmConfig) (*Swarm, error) {
 func (cfg *SwarmConfig) rig(slots int) (*Rig, error) {
 	return NewRig(RigConfig{
 		Binary: cfg.Binary, Dir: filepath.Join(cfg.Dir, fmt.Sprintf("slots-%d", slots)),
-		Servers: 1, Workers: cfg.Processes, Slots: slots, Seed: cfg.Seed,
+		Servers: 1, Workers: cfg.Processes, Slots: slots, Seed: cfg.Seed, OneMachine: true,
 	})
 }
 

@@ -27,6 +27,8 @@ func messages() map[string]any {
 		&wire.AssignRequest{}, &wire.Assignment{}, &wire.OpenSessionRequest{}, &wire.OpenSessionReply{},
 		&wire.SubscribeRequest{}, &wire.Snapshot{}, &wire.StateRequest{}, &wire.StateReply{}, &wire.Uplink{}, &wire.Downlink{},
 		&wire.WatchRequest{}, &wire.WatchReply{}, &wire.JoinRequest{}, &wire.JoinReply{},
+		&wire.ChainReply{}, &wire.ChainRequest{}, &wire.ControlReply{}, &wire.FollowReply{}, &wire.FollowRequest{}, &wire.MembersReply{}, &wire.MembersRequest{},
+		&wire.ReadIndexReply{}, &wire.ReadIndexRequest{}, &wire.RemoveReply{}, &wire.RemoveRequest{},
 		&wire.BackupRequest{}, &wire.BackupChunk{}, &wire.EventsRequest{}, &wire.EventsReply{},
 	} {
 		out[reflect.TypeOf(m).Elem().Name()] = m

@@ -251,7 +251,7 @@ func (f *Failover) Print(w io.Writer) error {
 		{"leader", "next commit", f.Leader, "p50 ≤ 0.6 s, p99 ≤ 1.5 s"},
 		{"learner", "a successor's first commit", f.Learner, "2 s"},
 		{"worker", "its share is sampled by others", f.Worker, "3 s"},
-		{"either server", "longest pause of sampling", f.Pauses, "workers sample throughout"},
+		{"either server", "longest pause of sampling", f.Pauses, "workers sample throughout: 0.5 s"},
 	} {
 		fmt.Fprintf(t, "%s\t%s\t%d\t%.3f s\t%.3f s\t%.3f s\t%s\n", row.killed, row.until, len(row.values),
 			Quantile(row.values, 0.5), Quantile(row.values, 0.99), Quantile(row.values, 1), row.promised)
@@ -271,6 +271,7 @@ func (f *Failover) Check() error {
 	hold("p99 of leader to next commit", Quantile(f.Leader, 0.99), 1.5)
 	hold("learner to successor", Quantile(f.Learner, 1), 2)
 	hold("worker to its slots' reuse", Quantile(f.Worker, 1), 3)
+	hold("a pause of sampling", Quantile(f.Pauses, 1), 0.5)
 	return errors.Join(errs...)
 }
 

@@ -1,6 +1,7 @@
 # Driftmesh. `make run` runs the main job, `make test` passes the tests.
 GO      ?= go
 BIN     := bin/driftmesh
+CHAOS   := bin/chaos
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 SEED    ?= 1
 JOB     ?= examples/hypergrid-4d.yaml
@@ -17,6 +18,10 @@ help: ## list the targets
 build: ## build bin/driftmesh
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/driftmesh
 
+.PHONY: bin/chaos
+bin/chaos:
+	$(GO) build -trimpath -o $@ ./chaos/run
+
 run: build ## train 4-D hypergrid on a local mesh: one server, two workers (SEED=1)
 	$(BIN) up $(JOB) --servers 1 --workers 2 --set seed=$(SEED)
 
@@ -29,17 +34,17 @@ race: ## the packages with goroutines, under the race detector
 accept: ## what `make run` promises, measured for three seeds (minutes)
 	$(GO) test ./cmd/driftmesh -run TestMainJob -accept -v -timeout 20m
 
-torture: build ## ROUNDS seeded rounds of faults on a live mesh (200 take hours; runs/torture/summary.md)
-	$(GO) run ./chaos/run torture --rounds $(ROUNDS) --seed $(SEED)
+torture: build bin/chaos ## ROUNDS seeded rounds of faults on a live mesh (200 take hours; runs/torture/summary.md)
+	$(CHAOS) torture --rounds $(ROUNDS) --seed $(SEED)
 
-failover: build ## KILLS kills of leader, learner and worker: until others do their work
-	$(GO) run ./chaos/run failover --kills $(KILLS) --seed $(SEED)
+failover: build bin/chaos ## KILLS kills of leader, learner and worker: until others do their work
+	$(CHAOS) failover --kills $(KILLS) --seed $(SEED)
 
-swarm: build ## 200 worker slots on one machine: what they learn and what they cost
-	$(GO) run ./chaos/run swarm --seed $(SEED)
+swarm: build bin/chaos ## 200 worker slots on one machine: what they learn and what they cost
+	$(CHAOS) swarm --seed $(SEED)
 
-netns: build ## ten nodes in network namespaces (needs root)
-	$(GO) run ./chaos/run netns --seed $(SEED)
+netns: build bin/chaos ## ten nodes in network namespaces (needs root)
+	$(CHAOS) netns --seed $(SEED)
 
 fuzz: ## every fuzz target for FUZZTIME each
 	./internal/lint/fuzz.sh $(FUZZTIME)

@@ -52,7 +52,7 @@ func run(args []string) int {
 	defer stop()
 	o := &options{flags: flag.NewFlagSet(args[0], flag.ContinueOnError)}
 	o.flags.StringVar(&o.binary, "binary", "bin/driftmesh", "the driftmesh `binary`")
-	o.flags.StringVar(&o.dir, "dir", filepath.Join("runs", args[0]), "`folder` for what the run leaves behind; it is emptied first")
+	o.flags.StringVar(&o.dir, "dir", filepath.Join("runs", args[0]), "`folder` for what the run leaves behind; it is emptied if an earlier run made it")
 	o.flags.StringVar(&o.job, "job", jobOf(args[0]), "job `file`")
 	o.flags.Uint64Var(&o.seed, "seed", 1, "seed of every choice")
 	switch err := commands[args[0]](ctx, o, args[1:]); {
@@ -89,5 +89,15 @@ func (o *options) parse(args []string) error {
 		return fmt.Errorf("%w: %w; make build makes it", errUnknown, err)
 	}
 	o.binary = binary
-	return errors.Join(os.RemoveAll(o.dir), os.MkdirAll(o.dir, 0o755))
+	// Only a folder that an earlier run has made is emptied.
+	marker := filepath.Join(o.dir, ".chaos")
+	if entries, err := os.ReadDir(o.dir); err == nil && len(entries) > 0 {
+		if _, err := os.Stat(marker); err != nil {
+			return fmt.Errorf("%w: --dir %s holds something else; want a new folder", errUnknown, o.dir)
+		}
+	}
+	if err := errors.Join(os.RemoveAll(o.dir), os.MkdirAll(o.dir, 0o755)); err != nil {
+		return fmt.Errorf("%w: %w", errUnknown, err)
+	}
+	return os.WriteFile(marker, nil, 0o644)
 }

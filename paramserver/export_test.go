@@ -1,14 +1,21 @@
 package paramserver
 
 import (
+	"context"
 	"log/slog"
+	"sync"
 
 	"github.com/driftmesh/driftmesh/paramserver/replica"
 )
 
-// NewRaftLog is the log of a learner in the mesh; wait returns once no answer is
-// waited for.
-func NewRaftLog(r *replica.Replica, logger *slog.Logger) (_ Log, wait func()) {
-	l := &raftLog{replica: r, logger: logger}
-	return l, l.waiting.Wait
+// NewRaftLog is the log of a learner on the leader; stop ends it.
+func NewRaftLog(r *replica.Replica, logger *slog.Logger) (_ Log, stop func()) {
+	u := newUplink(r, nil, nil, logger)
+	ctx, cancel := context.WithCancel(context.Background())
+	var carrying sync.WaitGroup
+	carrying.Go(func() { u.run(ctx) })
+	return u, func() {
+		cancel()
+		carrying.Wait()
+	}
 }

@@ -5,16 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/journal"
 	"github.com/driftmesh/driftmesh/internal/nice"
-	"github.com/driftmesh/driftmesh/internal/telemetry"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
-	"github.com/driftmesh/driftmesh/paramserver/replica"
 )
 
 // running is a learner of this process. intake is nil while it is being built,
@@ -27,25 +27,14 @@ type running struct {
 	err    error         // for this reason
 }
 
-// failure is what a job's learners failed with lately.
-type failure struct {
-	count   int       // in a row: without a committed version in between
-	version uint64    // committed at the last one
-	retry   time.Time // not before
-}
+// learnerNice keeps training behind elections and commits, and before sampling,
+// which workers do at 10.
+const learnerNice = 5
 
-const (
-	// maxFailures in a row pause the job.
-	maxFailures = 3
-	// firstRetry is the pause after a failure; it doubles.
-	firstRetry = 200 * time.Millisecond
-	// learnerNice keeps training behind elections and commits, and before
-	// sampling, which workers do at 10.
-	learnerNice = 5
-)
-
-// startLearners runs a learner for each job whose current epoch this process
-// holds, and ends those whose epoch is over.
+// startLearners runs a learner for each job whose current epoch was granted to
+// this process, and ends those whose epoch is over. It goes by this node's own
+// replica: a grant takes effect when that has applied it, so a learner begins
+// with the last state that was committed before.
 func (s *Server) startLearners(ctx context.Context) {
 	jobs := s.jobs()
 	s.mu.Lock()
@@ -56,7 +45,10 @@ func (s *Server) startLearners(ctx context.Context) {
 			r.cancel()
 			continue // its goroutine removes it and wakes us
 		}
-		if r != nil || j.Status != fsm.Running || j.Learner != s.Node || s.granted[j.ID] != j.Epoch {
+		if permit, ok := s.permits[j.ID]; ok && permit < j.Epoch && r == nil {
+			delete(s.permits, j.ID)
+		}
+		if r != nil || j.Status != fsm.Running || j.Learner != s.Node || s.permits[j.ID] != j.Epoch {
 			continue
 		}
 		lctx, cancel := context.WithCancel(ctx)
@@ -115,12 +107,11 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 	ev := newEvaluator(spec, u, h, s.Clock, s.members, logger)
 	ev.ages.committed(j.Version, j.Committed)
 	intake.Committed(j.Version, j.Committed)
-	log := &raftLog{replica: s.Replica, logger: logger}
 	l := &Learner{
 		Lease:     Lease{Job: j.ID, Generation: j.Generation, Epoch: j.Epoch},
 		Updater:   u,
 		Feed:      intake,
-		Log:       log,
+		Log:       s.uplink,
 		Clock:     s.Clock,
 		Logger:    logger,
 		Committed: j.HasState,
@@ -149,7 +140,6 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 	stop()
 	s.Journal.Write(journal.Entry{Kind: journal.Ended, Job: j.ID, Node: s.Node, Epoch: j.Epoch, Detail: fmt.Sprint(err)})
 	evaluating.Wait()
-	log.waiting.Wait()
 	return err
 }
 
@@ -169,56 +159,75 @@ func (s *Server) refill(ctx context.Context, j *fsm.Job, u *Updater, logger *slo
 	}
 }
 
-// ended records how a learner came to its end.
+// ended records how a learner came to its end, and gives its lease back.
 func (s *Server) ended(ctx context.Context, j *fsm.Job, r *running) {
-	s.mu.Lock()
-	delete(s.learners, j.ID)
-	if s.granted[j.ID] == r.epoch {
-		delete(s.granted, j.ID) // a new run needs a new epoch
-	}
-	defer s.hub(j.ID).wake() // watchers wait for this end
+	held := wire.Lease{Job: j.ID, Epoch: r.epoch}
 	// Exactly the end of its context: a last commit that failed besides is a failure.
 	clean := r.err == nil || r.err == context.Canceled || errors.Is(r.err, ErrFenced)
-	f := s.failures[j.ID]
-	if now := s.job(j.ID); clean || now != nil && now.Version > f.version {
-		f = failure{}
+	out := &wire.Released{Lease: held, Failed: !clean && ctx.Err() == nil}
+	switch {
+	case out.Failed:
+		out.Error = r.err.Error()[:min(len(r.err.Error()), fsm.MaxReason)]
+	case r.err != nil && ctx.Err() == nil:
+		s.Logger.Info("learner ended", "job", j.ID, "epoch", r.epoch, "reason", r.err)
 	}
-	if clean {
-		delete(s.failures, j.ID)
-		s.mu.Unlock()
-		if r.err != nil && ctx.Err() == nil {
-			s.Logger.Info("learner ended", "job", j.ID, "epoch", r.epoch, "reason", r.err)
-		}
-		return
-	}
-	f.count++
-	f.retry = s.Clock.Now().Add(firstRetry << f.count)
-	if now := s.job(j.ID); now != nil {
-		f.version = now.Version
-	}
-	s.failures[j.ID] = f
+	s.mu.Lock()
+	delete(s.learners, j.ID)
+	h := s.hub(j.ID)
 	s.mu.Unlock()
-	s.Telemetry.Add(telemetry.Rollbacks, 1, j.ID)
-	s.Logger.Error("learner failed", "job", j.ID, "epoch", r.epoch, "failures", f.count, "error", r.err)
-	if f.count >= maxFailures && ctx.Err() == nil {
-		s.pause(ctx, j.ID, r)
+	s.surrender(ctx, out)
+	h.wake() // watchers wait for this end
+}
+
+// surrender gives a lease of this process back to the leader.
+func (s *Server) surrender(ctx context.Context, r *wire.Released) {
+	s.mu.Lock()
+	if s.permits[r.Lease.Job] == r.Lease.Epoch {
+		delete(s.permits, r.Lease.Job) // a new run needs a new epoch
+	}
+	leads := s.term != nil
+	s.mu.Unlock()
+	if leads {
+		s.released(ctx, s.Node, r)
+	} else {
+		s.uplink.release(r)
 	}
 }
 
-// pause gives up on a job whose learner fails again and again: its committed
-// state is kept, and it may be resumed.
-func (s *Server) pause(ctx context.Context, jobID string, r *running) {
-	if now := s.job(jobID); now == nil || now.Epoch != r.epoch || now.Status != fsm.Running {
-		return // somebody else's by now
+// permitted implements uplinkNode: a Grant to this node was applied.
+func (s *Server) permitted(l wire.Lease) {
+	s.mu.Lock()
+	s.permits[l.Job] = l.Epoch
+	s.mu.Unlock()
+	s.poke()
+}
+
+// asked implements uplinkNode: the learner of a lease is to commit what it has
+// and to end.
+func (s *Server) asked(l wire.Lease) {
+	s.mu.Lock()
+	r := s.learners[l.Job]
+	if r != nil && r.epoch == l.Epoch {
+		r.cancel()
+		s.mu.Unlock()
+		return
 	}
-	reason := fmt.Sprintf("the learner failed %d times in a row: %v", maxFailures, r.err)
-	cmd := &fsm.SetStatus{Job: jobID, Status: fsm.Paused, Reason: reason[:min(len(reason), fsm.MaxReason)], Fence: true, Stamp: s.Clock.Now().UnixNano()}
-	if _, err := s.Replica.Apply(ctx, cmd); err != nil {
-		s.Logger.Error("job not paused", "job", jobID, "error", err)
+	s.mu.Unlock()
+	s.surrender(context.Background(), &wire.Released{Lease: l})
+}
+
+// hello implements uplinkNode.
+func (s *Server) hello() *wire.LearnerHello {
+	h := &wire.LearnerHello{
+		ClusterID: s.Mesh.ClusterID(), Node: s.Node, Addr: s.Addr, Dedicated: s.Dedicated,
+		CPUs: s.resources.CPUs, MemoryMB: s.resources.MemoryMB, GPUs: s.resources.GPUs,
 	}
 	s.mu.Lock()
-	delete(s.failures, jobID) // a resumed job starts afresh
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(s.permits)) {
+		h.Leases = append(h.Leases, wire.Lease{Job: id, Epoch: s.permits[id]})
+	}
+	return h
 }
 
 // hub returns the reports of a job; s.mu is held.
@@ -231,77 +240,12 @@ func (s *Server) hub(jobID string) *hub {
 	return h
 }
 
+// stopLearners ends every learner, which then commits what it has.
 func (s *Server) stopLearners() {
+	s.uplink.leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.learners {
 		r.cancel()
 	}
 }
-
-// drain ends the local learner of a job, so that its open window is committed,
-// and keeps the job from being granted again until release is called. The error
-// says that the last commit did not get in.
-func (s *Server) drain(ctx context.Context, jobID string) (release func(), err error) {
-	s.mu.Lock()
-	s.draining[jobID]++
-	r := s.learners[jobID]
-	s.mu.Unlock()
-	release = func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.draining[jobID]--; s.draining[jobID] == 0 {
-			delete(s.draining, jobID)
-		}
-	}
-	if r == nil {
-		return release, nil
-	}
-	r.cancel()
-	select {
-	case <-r.done:
-	case <-ctx.Done():
-		return release, ctx.Err()
-	}
-	if r.err != nil && r.err != context.Canceled && !errors.Is(r.err, ErrFenced) {
-		return release, r.err
-	}
-	return release, nil
-}
-
-// raftLog is the Log of a learner: it makes every answer definite.
-type raftLog struct {
-	replica *replica.Replica
-	logger  *slog.Logger
-	waiting sync.WaitGroup // for answers; the learner's run waits for it
-	last    chan struct{}  // closed when the commit before is answered
-}
-
-// Commit implements Log. The answer to a commit whose fate is unknown is found
-// by proposing the same bytes again, in order, for as long as this node leads:
-// if they got in, the state machine says so. A node that leads no longer takes
-// it for a fence: the next leader grants the job anew.
-func (l *raftLog) Commit(ctx context.Context, c *fsm.Commit) (<-chan Answer, error) {
-	out := make(chan Answer, 1)
-	before, answered := l.last, make(chan struct{})
-	l.last = answered
-	future := l.replica.ApplyAsync(c)
-	l.waiting.Go(func() {
-		defer close(answered)
-		res, err := future.Wait(ctx)
-		if errors.Is(err, replica.ErrUnknown) && before != nil {
-			<-before
-		}
-		for errors.Is(err, replica.ErrUnknown) && ctx.Err() == nil {
-			l.logger.Warn("commit outcome unknown, proposing the same bytes again", "version", c.Version, "error", err)
-			res, err = l.replica.Apply(ctx, c)
-		}
-		if errors.Is(err, replica.ErrNotLeader) {
-			res, err = fsm.Result{Outcome: fsm.Fenced}, nil
-		}
-		out <- Answer{res, err}
-	})
-	return out, nil
-}
-
-var _ Log = (*raftLog)(nil)

@@ -9,13 +9,16 @@ import (
 
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/clock"
+	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/journal"
+	"github.com/driftmesh/driftmesh/internal/probe"
 	"github.com/driftmesh/driftmesh/internal/telemetry"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
+	"github.com/driftmesh/driftmesh/paramserver/lease"
 	"github.com/driftmesh/driftmesh/paramserver/replica"
 )
 
-// Config is what a Server stands on; every field but Objects, Journal and Telemetry is required.
+// Config is what a Server stands on; the fields from Peers on may be left out.
 type Config struct {
 	Replica *replica.Replica
 	Mesh    *cluster.Mesh
@@ -23,6 +26,12 @@ type Config struct {
 	Addr    string // gRPC address, as others reach it
 	Clock   clock.Clock
 	Logger  *slog.Logger
+	// Peers reach the leader where that is another node; nil: there is none.
+	Peers *Peers
+	// Dedicated says that this node only trains: a learner's node.
+	Dedicated bool
+	// Idle says that this node trains nothing.
+	Idle bool
 	// Objects, when set, gives the archive of a job, or nil: a learner that takes
 	// a job over fills its replay buffer from it.
 	Objects func(j *fsm.Job) ObjectSource
@@ -33,26 +42,28 @@ type Config struct {
 	Telemetry *telemetry.Registry
 }
 
-// Server is one parameter server node: it answers the mesh protocol from its
-// replica, grants jobs while it leads, and runs the learners of the jobs that
-// are granted to it.
-//
-// In this version a job's learner lives on the leader: when leadership moves,
-// the new leader grants each running job to itself, which fences the old one.
+// Server is one node of the replicated log: it answers the mesh protocol from its
+// replica, runs the learners of the jobs that are granted to it, and says while it
+// leads who trains what. Servers and learners' nodes run the same code; the latter
+// never lead.
 type Server struct {
 	Config
+	resources job.Resources // of this machine
+	uplink    *uplink
 
-	mu       sync.Mutex
-	learners map[string]*running // by job
-	granted  map[string]uint64   // epochs this process granted to itself, by job
-	draining map[string]int      // jobs that are being stopped or paused: no new grants
-	failures map[string]failure  // by job
-	hubs     map[string]*hub     // by job
-	lost     map[string]time.Time
-	wake     chan struct{}
-	loops    sync.WaitGroup // learners
-	backups  atomic.Int32   // being sent
-	meters   meters
+	mu          sync.Mutex
+	learners    map[string]*running      // by job
+	permits     map[string]uint64        // epochs that were granted to this process, by job
+	draining    map[string]int           // jobs that are being stopped or paused: no new grants
+	needs       map[string]job.Resources // of learners, by job
+	hubs        map[string]*hub          // by job
+	lost        map[string]time.Time     // workers
+	predecessor string                   // node that led last, apart from this one
+	term        *term                    // nil unless this node leads
+	wake        chan struct{}
+	loops       sync.WaitGroup // learners
+	backups     atomic.Int32   // being sent
+	meters      meters
 
 	publication publication
 }
@@ -60,30 +71,49 @@ type Server struct {
 // NewServer returns a Server that answers the protocol; Run makes it act.
 func NewServer(c Config) *Server {
 	s := &Server{
-		Config:   c,
-		learners: map[string]*running{}, granted: map[string]uint64{}, draining: map[string]int{},
-		failures: map[string]failure{}, hubs: map[string]*hub{}, lost: map[string]time.Time{},
+		Config: c, resources: probe.Host(),
+		learners: map[string]*running{}, permits: map[string]uint64{}, draining: map[string]int{},
+		needs: map[string]job.Resources{}, hubs: map[string]*hub{}, lost: map[string]time.Time{},
 		wake: make(chan struct{}, 1),
 	}
+	peers := c.Peers
+	if c.Idle {
+		peers = nil
+	}
+	s.uplink = newUplink(c.Replica, peers, s, c.Logger)
 	c.Telemetry.Read(s.collect)
 	return s
 }
 
-// reconcileEvery bounds how long a lost notification, or a change that makes
-// none, such as a node's death, goes unseen.
-const reconcileEvery = 500 * time.Millisecond
+const (
+	// reconcileEvery bounds how long a lost notification, or a change that makes
+	// none, goes unseen.
+	reconcileEvery = 500 * time.Millisecond
+	// leadEvery is how often a leader looks for learners that are silent.
+	leadEvery = lease.BeatEvery
+)
 
 // Run reconciles what the replicated state says with what this process does,
-// until ctx ends: jobs granted to it have a learner here, others have none.
+// until ctx ends: jobs granted to it have a learner here, others have none. Then
+// the learners commit what they have.
 func (s *Server) Run(ctx context.Context) error {
-	defer s.loops.Wait()
+	carry, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var carrying sync.WaitGroup
+	carrying.Go(func() { s.uplink.run(carry) })
+	defer carrying.Wait()
+	defer stop()
+	defer s.loops.Wait() // their last commits need the uplink
 	defer s.stopLearners()
-	tick := time.NewTicker(reconcileEvery)
+	tick := time.NewTicker(leadEvery)
 	defer tick.Stop()
+	expire := time.NewTicker(reconcileEvery)
+	defer expire.Stop()
 	for {
 		changed := s.Replica.Changed()
 		if s.Replica.IsLeader() {
-			s.grantJobs(ctx)
+			s.lead(ctx)
+		} else {
+			s.follow()
 		}
 		s.startLearners(ctx)
 		select {
@@ -95,6 +125,7 @@ func (s *Server) Run(ctx context.Context) error {
 		case <-s.Replica.LeaderCh():
 		case <-s.wake:
 		case <-tick.C:
+		case <-expire.C:
 			if s.Replica.IsLeader() {
 				s.expireSessions(ctx)
 			}
@@ -102,36 +133,15 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// grantJobs gives every running job that has no learner in this process to it.
-func (s *Server) grantJobs(ctx context.Context) {
-	for _, j := range s.jobs() {
-		if j.Status != fsm.Running || !s.mayGrant(j) {
-			continue
-		}
-		g := &fsm.Grant{Job: j.ID, Epoch: j.Epoch + 1, Node: s.Node, Addr: s.Addr, Stamp: s.Clock.Now().UnixNano()}
-		res, err := s.Replica.Apply(ctx, g)
-		if err != nil {
-			if ctx.Err() == nil {
-				s.Logger.Warn("grant not applied", "job", j.ID, "epoch", g.Epoch, "error", err)
-			}
-			continue // ErrUnknown included: the state shows what became of it
-		}
-		if res.Outcome == fsm.Applied {
-			s.mu.Lock()
-			s.granted[j.ID] = g.Epoch
-			s.mu.Unlock()
-			s.Logger.Info("job granted", "job", j.ID, "epoch", g.Epoch)
-		}
-	}
-}
-
-// mayGrant says whether a running job needs a grant now: not while this process
-// holds it, while it is being stopped, or too soon after its learner failed.
-func (s *Server) mayGrant(j *fsm.Job) bool {
+// follow notes who leads, and ends this node's own term.
+func (s *Server) follow() {
+	leader, _ := s.Replica.Leader()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	held := j.Learner == s.Node && s.granted[j.ID] == j.Epoch
-	return !held && s.learners[j.ID] == nil && s.draining[j.ID] == 0 && !s.Clock.Now().Before(s.failures[j.ID].retry)
+	s.leaveTerm()
+	if leader != "" && leader != s.Node {
+		s.predecessor = leader
+	}
 }
 
 // sessionGrace is how long a worker must have been dead before its sessions
@@ -201,7 +211,7 @@ func (s *Server) members() (servers, workers int) {
 		case m.State != cluster.Alive:
 		case m.Role == cluster.RoleServer:
 			servers++
-		default:
+		case m.Role == cluster.RoleWorker:
 			workers++
 		}
 	}

@@ -33,7 +33,7 @@ func (o *options) conclude(name string, m measurement, err error) error {
 func tell(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
 // learnersByDefault is how many nodes of a mesh under test only train.
-const learnersByDefault = 0
+const learnersByDefault = 1
 
 // forever are the fields of a job that outlives a measurement.
 var forever = []string{"train.updates=1000000000", "eval.every=0"}

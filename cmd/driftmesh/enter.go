@@ -81,7 +81,7 @@ func enter(ctx context.Context, f *serverFlags, id *cluster.Identity, book *addr
 	leader := cluster.NewLeader(id.ClusterID(), func() []string { return f.join }, links.dial(faults.RPC))
 	defer leader.Close()
 	_, err = cluster.CallIdempotent(ctx, leader, (*cluster.Client).Join, &wire.JoinRequest{
-		ClusterID: id.ClusterID(), NodeID: id.NodeID(), RaftAddr: rep.Addr(), GRPCAddr: addr, Role: string(cluster.RoleServer),
+		ClusterID: id.ClusterID(), NodeID: id.NodeID(), RaftAddr: rep.Addr(), GRPCAddr: addr, Role: string(f.role),
 	})
 	return err
 }

@@ -25,12 +25,16 @@ import (
 	"github.com/driftmesh/driftmesh/paramserver/replica"
 )
 
+// serverFlags are those of a node that has the replicated log: a server, or a
+// learner's node.
 type serverFlags struct {
 	nodeFlags
+	role   cluster.Role
 	grpc   string
 	raft   string
 	init   bool
 	single bool
+	idle   bool
 
 	deadAfter time.Duration
 	scrub     time.Duration
@@ -38,7 +42,7 @@ type serverFlags struct {
 }
 
 func newServerCmd() *cobra.Command {
-	var f serverFlags
+	f := serverFlags{role: cluster.RoleServer}
 	cmd := &cobra.Command{
 		Use:   "server --data DIR (--init | --join ADDR)",
 		Short: "Run a parameter server node",
@@ -55,19 +59,30 @@ flag: it knows the other servers.`,
 			return serve(ctx, &f, f.logger())
 		},
 	}
-	f.nodeFlags.add(cmd)
+	f.add(cmd)
 	fl := cmd.Flags()
-	fl.StringVar(&f.grpc, "grpc", "127.0.0.1:7400", "`address` of the mesh protocol")
-	fl.StringVar(&f.raft, "raft", "127.0.0.1:0", "`address` of the raft transport")
 	fl.BoolVar(&f.init, "init", false, "found a new cluster if the directory is new")
+	fl.BoolVar(&f.idle, "no-train", false, "leave training to others: learners' nodes, or other servers")
 	fl.BoolVar(&f.single, "single", false, "timings of a cluster that stays at one voter: quick start, no fault tolerance")
 	fl.DurationVar(&f.deadAfter, "dead-server-after", 10*time.Minute, "`time` until a dead server is removed without a spare for it")
-	fl.DurationVar(&f.scrub, "scrub-every", time.Hour, "`time` between two searches of disk and memory for damage")
-	fl.IntVar(&f.rate, "scrub-rate", 8, "`MiB` per second that such a search reads")
 	return cmd
 }
 
-// serve wires a server node and ends it in reverse order:
+// add adds the flags that servers and learners' nodes have in common.
+func (f *serverFlags) add(cmd *cobra.Command) {
+	f.nodeFlags.add(cmd)
+	fl := cmd.Flags()
+	listen := "127.0.0.1:0"
+	if f.role == cluster.RoleServer {
+		listen = "127.0.0.1:7400"
+	}
+	fl.StringVar(&f.grpc, "grpc", listen, "`address` of the mesh protocol")
+	fl.StringVar(&f.raft, "raft", "127.0.0.1:0", "`address` of the raft transport")
+	fl.DurationVar(&f.scrub, "scrub-every", time.Hour, "`time` between two searches of disk and memory for damage")
+	fl.IntVar(&f.rate, "scrub-rate", 8, "`MiB` per second that such a search reads")
+}
+
+// serve wires a node that has the replicated log and ends it in reverse order:
 // identity → gRPC listener → gossip → replica → server loops → gRPC.
 func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error) {
 	if err := errors.Join(f.check(map[string]string{"--grpc": f.grpc, "--raft": f.raft}), f.checkCare()); err != nil {
@@ -128,7 +143,7 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 	preset, err := cluster.PresetByName(f.preset)
 	if err == nil {
 		mesh, err = cluster.NewMesh(cluster.MeshConfig{
-			NodeID: id.NodeID(), ClusterID: id.ClusterID(), Role: cluster.RoleServer,
+			NodeID: id.NodeID(), ClusterID: id.ClusterID(), Role: f.role,
 			Bind: rebind(f.gossip, book.Gossip), GRPCAddr: addr, RaftAddr: rep.Addr(), Level: fsm.Supported(), Preset: preset, Log: logger,
 			Security: links.security, Transport: links.transport(),
 		})
@@ -149,7 +164,10 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 	peers = paramserver.NewPeers(mesh, links.dial(faults.RPC))
 	defer func() { err = errors.Join(err, peers.Close()) }()
 	members := paramserver.NewMembership(paramserver.MembershipConfig{Replica: rep, Mesh: mesh, Peers: peers, Node: id.NodeID(), Rules: f.rules(), Clock: clock.Real{}, Logger: logger})
-	srv := paramserver.NewServer(paramserver.Config{Replica: rep, Mesh: mesh, Node: id.NodeID(), Addr: addr, Clock: clock.Real{}, Logger: logger, Journal: links.journal, Telemetry: metrics.Registry})
+	srv := paramserver.NewServer(paramserver.Config{
+		Replica: rep, Mesh: mesh, Node: id.NodeID(), Addr: addr, Clock: clock.Real{}, Logger: logger, Peers: peers,
+		Dedicated: f.role == cluster.RoleLearner, Idle: f.idle, Journal: links.journal, Telemetry: metrics.Registry,
+	})
 	rpc := cluster.NewServer(cluster.ServerOptions{
 		ClusterID: id.ClusterID, Security: links.security, Log: logger,
 		Refused: func(method, code string) { metrics.Registry.Add(telemetry.BadRequests, 1, method, code) },
@@ -157,7 +175,8 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 	cluster.RegisterMesh(rpc, srv)
 	cluster.RegisterParameters(rpc, srv)
 	cluster.RegisterMembership(rpc, members)
-	metrics.start(telemetry.Probes{Healthy: srv.Healthy, Ready: srv.Ready}, logger, id.NodeID(), id.ClusterID(), string(cluster.RoleServer), version)
+	cluster.RegisterLearning(rpc, srv)
+	metrics.start(telemetry.Probes{Healthy: srv.Healthy, Ready: srv.Ready}, logger, id.NodeID(), id.ClusterID(), string(f.role), version)
 	logger.Info("serving", "grpc", addr, "gossip", mesh.Addr(), "raft", rep.Addr(), "cluster", id.ClusterID())
 	if f.single {
 		logger.Info("one voter has no peers: the loss of its disk is the loss of its jobs")

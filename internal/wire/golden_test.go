@@ -29,7 +29,7 @@ func messages() map[string]any {
 		&wire.WatchRequest{}, &wire.WatchReply{}, &wire.JoinRequest{}, &wire.JoinReply{},
 		&wire.ChainReply{}, &wire.ChainRequest{}, &wire.ControlReply{}, &wire.FollowReply{}, &wire.FollowRequest{}, &wire.MembersReply{}, &wire.MembersRequest{},
 		&wire.ReadIndexReply{}, &wire.ReadIndexRequest{}, &wire.RemoveReply{}, &wire.RemoveRequest{},
-		&wire.BackupRequest{}, &wire.BackupChunk{}, &wire.EventsRequest{}, &wire.EventsReply{},
+		&wire.BackupRequest{}, &wire.BackupChunk{}, &wire.EventsRequest{}, &wire.EventsReply{}, &wire.LearnerUp{}, &wire.LearnerDown{},
 	} {
 		out[reflect.TypeOf(m).Elem().Name()] = m
 	}

@@ -130,6 +130,13 @@ func Decode(data []byte) (any, error) {
 	return cmd, nil
 }
 
+// Carries says whether an encoded command is one of cmd's type, by its header:
+// the cheap look at what came from elsewhere.
+func Carries(encoded []byte, cmd any) bool {
+	kind, _ := kindOf(cmd)
+	return kind != 0 && checkHeader(encoded) == nil && int(encoded[2]) == kind
+}
+
 // checkHeader fails with ErrUnknownCommand for what a newer build wrote and
 // with ErrMalformed for what is no command.
 func checkHeader(data []byte) error {

@@ -73,6 +73,9 @@ func MeasureFailover(ctx context.Context, cfg FailoverConfig) (out *Failover, er
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.rig.Close()) }()
+	if err := f.rig.Voting(ctx); err != nil {
+		return nil, err
+	}
 	if err := f.submit(ctx, 0); err != nil {
 		return nil, err
 	}

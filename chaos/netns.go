@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -229,7 +230,7 @@ func (r *Rig) discovered(ctx context.Context) (seconds float64, err error) {
 				break
 			}
 			seen := 0
-			for _, m := range append(reply.Servers, reply.Workers...) {
+			for _, m := range slices.Concat(reply.Servers, reply.Learners, reply.Workers) {
 				if m.Alive && want[m.ID] {
 					seen++
 				}

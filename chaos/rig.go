@@ -419,6 +419,20 @@ func (r *Rig) Close() error {
 	return errors.Join(errs...)
 }
 
+// Voting waits until every server votes: before that the loss of one may be the
+// loss of all, and nothing is promised.
+func (r *Rig) Voting(ctx context.Context) error {
+	for {
+		reply, err := cluster.CallIdempotent(ctx, r.leader, (*cluster.Client).Members, &wire.MembersRequest{ClusterID: r.clusterID})
+		if err == nil && reply.Quorum.Voters == len(r.Nodes(cluster.RoleServer)) {
+			return nil
+		}
+		if rerr := rest(ctx, lookEvery); rerr != nil {
+			return fmt.Errorf("%w: not every server votes: %w (last %w)", ErrStuck, rerr, err)
+		}
+	}
+}
+
 // Replaced takes a server that will not come back out of the cluster, and waits
 // until fresh votes in its place.
 func (r *Rig) Replaced(ctx context.Context, old string, fresh *Node) error {

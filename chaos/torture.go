@@ -105,6 +105,9 @@ func Torture(ctx context.Context, cfg TortureConfig) (rounds []Round, err error)
 	}
 	t.obs = Observe(t.rig, cfg.Spec.Name, 0)
 	defer func() { err = errors.Join(err, t.obs.Close()) }()
+	if err := t.within(ctx, time.Minute, t.rig.Voting); err != nil {
+		return nil, err
+	}
 	if err := t.within(ctx, time.Minute, func(ctx context.Context) error { return t.rig.Submit(ctx, data) }); err != nil {
 		return nil, err
 	}

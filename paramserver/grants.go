@@ -210,6 +210,16 @@ func (s *Server) released(ctx context.Context, node string, r *wire.Released) {
 	}
 }
 
+// waitingJobs says why jobs have no learner, on the leader.
+func (s *Server) waitingJobs() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.term == nil {
+		return nil
+	}
+	return s.term.waiting // replaced and never changed
+}
+
 // note writes an event into the cluster's history, once it keeps one.
 func (s *Server) note(ctx context.Context, kind, jobID, node, detail string) {
 	var level uint8

@@ -105,9 +105,12 @@ func (s *Server) Status(ctx context.Context, req *wire.StatusRequest) (*wire.Sta
 	leader, _ := s.Replica.Leader()
 	for _, m := range s.Mesh.Members() {
 		info := m.Info()
-		if m.Role == cluster.RoleServer {
+		switch m.Role {
+		case cluster.RoleServer:
 			out.Servers = append(out.Servers, info)
-		} else {
+		case cluster.RoleLearner:
+			out.Learners = append(out.Learners, info)
+		default:
 			out.Workers = append(out.Workers, info)
 		}
 		if m.ID == leader {
@@ -117,12 +120,18 @@ func (s *Server) Status(ctx context.Context, req *wire.StatusRequest) (*wire.Sta
 	byID := func(a, b wire.MemberInfo) int { return strings.Compare(a.ID, b.ID) }
 	slices.SortFunc(out.Servers, byID)
 	slices.SortFunc(out.Workers, byID)
+	slices.SortFunc(out.Learners, byID)
+	waiting := s.waitingJobs()
 	s.Replica.Read(func(st *fsm.State) {
 		chain := st.Chain()
 		out.Applied, out.Chain = st.Index(), chain[:]
 		for _, j := range st.Jobs() {
 			if req.Job == "" || req.Job == j.ID {
-				out.Jobs = append(out.Jobs, info(j))
+				x := info(j)
+				if why := waiting[j.ID]; why != "" {
+					x.Reason = "waits for a learner: " + why
+				}
+				out.Jobs = append(out.Jobs, x)
 			}
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -173,6 +174,7 @@ region of the environment and by worker, as of its last commit.`,
 				// Readers of JSON expect a list where a list may be.
 				reply.Servers = append([]wire.MemberInfo{}, reply.Servers...)
 				reply.Workers = append([]wire.MemberInfo{}, reply.Workers...)
+				reply.Learners = append([]wire.MemberInfo{}, reply.Learners...)
 				reply.Jobs = append([]wire.JobInfo{}, reply.Jobs...)
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(reply)
 			}
@@ -214,7 +216,7 @@ func printStatus(out io.Writer, s *wire.StatusReply) error {
 	fmt.Fprintf(out, "cluster %s, term %d, applied index %d, leader %s\n", s.ClusterID, s.Term, s.Applied, s.Leader)
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "\nNODE\tROLE\tADDRESS\tALIVE")
-	for _, m := range append(append([]wire.MemberInfo(nil), s.Servers...), s.Workers...) {
+	for _, m := range slices.Concat(s.Servers, s.Learners, s.Workers) {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%v\n", m.ID, m.Role, m.Addr, m.Alive)
 	}
 	if len(s.Jobs) == 0 {

@@ -63,6 +63,8 @@ type StatusReply struct {
 	Servers   []MemberInfo `msgpack:"s" json:"servers"`
 	Workers   []MemberInfo `msgpack:"w" json:"workers"`
 	Jobs      []JobInfo    `msgpack:"j" json:"jobs"`
+	// Learners are the nodes that only train.
+	Learners []MemberInfo `msgpack:"q,omitempty" json:"learners"`
 }
 
 // MemberInfo is one node as gossip sees it.

@@ -147,7 +147,7 @@ func (d *Desk) Granted(g Grant) {
 // Holder returns the connected node that has a job's lease of an epoch, "" for none.
 func (d *Desk) Holder(jobID string, epoch uint64) string {
 	for id, n := range d.nodes {
-		if n.held[jobID] == epoch {
+		if epoch > 0 && n.held[jobID] == epoch {
 			return id
 		}
 	}
@@ -159,7 +159,7 @@ func (d *Desk) Holder(jobID string, epoch uint64) string {
 // be paused: its learners failed again and again.
 func (d *Desk) Released(id, jobID string, epoch, version uint64, failed bool, now time.Time) (giveUp bool) {
 	n := d.nodes[id]
-	if n == nil || n.held[jobID] != epoch {
+	if n == nil || epoch == 0 || n.held[jobID] != epoch {
 		return false // of a lease that is over already
 	}
 	delete(n.held, jobID)

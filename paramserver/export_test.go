@@ -5,12 +5,25 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver/replica"
 )
 
 // NewRaftLog is the log of a learner on the leader; stop ends it.
 func NewRaftLog(r *replica.Replica, logger *slog.Logger) (_ Log, stop func()) {
-	u := newUplink(r, nil, nil, logger)
+	return NewUplink(r, nil, nil, logger)
+}
+
+// Greeting is what a node that is nothing but an uplink says of itself.
+type Greeting func() *wire.LearnerHello
+
+func (g Greeting) hello() *wire.LearnerHello { return g() }
+func (Greeting) permitted(wire.Lease)        {}
+func (Greeting) asked(wire.Lease)            {}
+
+// NewUplink is the log of a learner on any node; stop ends it.
+func NewUplink(r *replica.Replica, peers *Peers, node Greeting, logger *slog.Logger) (_ Log, stop func()) {
+	u := newUplink(r, peers, node, logger)
 	ctx, cancel := context.WithCancel(context.Background())
 	var carrying sync.WaitGroup
 	carrying.Go(func() { u.run(ctx) })

@@ -42,6 +42,7 @@ type member struct {
 	mesh     *cluster.Mesh
 	srv      *paramserver.Server
 	members  *paramserver.Membership
+	peers    *paramserver.Peers
 	ended    chan error // what Membership.Run answered
 	stop     func()
 }
@@ -94,11 +95,13 @@ func (f *fleet) start(role cluster.Role, change func(*replica.Config)) *member {
 	}
 	ready.Done()
 	peers = paramserver.NewPeers(n.mesh, cluster.DialOptions{})
+	n.peers = peers
 	n.members = paramserver.NewMembership(paramserver.MembershipConfig{Replica: n.rep, Mesh: n.mesh, Peers: peers, Node: n.id, Rules: f.rules, Clock: clock.Real{}, Logger: quiet})
 	n.srv = paramserver.NewServer(paramserver.Config{Replica: n.rep, Mesh: n.mesh, Node: n.id, Addr: n.addr, Clock: clock.Real{}, Logger: quiet})
 	rpc := cluster.NewServer(cluster.ServerOptions{ClusterID: func() string { return f.cluster }})
 	cluster.RegisterMesh(rpc, n.srv)
 	cluster.RegisterMembership(rpc, n.members)
+	cluster.RegisterLearning(rpc, n.srv)
 	ctx, cancel := context.WithCancel(f.ctx)
 	var loops sync.WaitGroup
 	loops.Go(func() { rpc.Serve(listener) })

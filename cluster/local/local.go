@@ -1,5 +1,5 @@
 // Package local runs a mesh of real processes on this machine's loopback: it
-// starts servers and workers as children, restarts those that die, and stops
+// starts servers, learners and workers as children, restarts those that die, and stops
 // them all in order. `driftmesh up` and the tests that kill processes use it.
 package local
 
@@ -23,11 +23,12 @@ import (
 
 // Config describes a local mesh.
 type Config struct {
-	Binary  string // path of the driftmesh binary
-	Dir     string // data directories and logs of the nodes go below it
-	Servers int    // 1 or 3
-	Workers int    // worker processes
-	Slots   int    // sampler loops per worker process
+	Binary   string // path of the driftmesh binary
+	Dir      string // data directories and logs of the nodes go below it
+	Servers  int    // 1, 3 or 5
+	Learners int    // processes that only train; without any the servers train
+	Workers  int    // worker processes
+	Slots    int    // sampler loops per worker process
 	// Event, when set, is told in a sentence of every death and restart.
 	Event  func(string)
 	Logger *slog.Logger // nil: none
@@ -70,8 +71,11 @@ func Start(cfg Config) (*Mesh, error) {
 // the flags that carry them.
 func (c *Config) Check() error {
 	var errs []error
-	if c.Servers != 1 && c.Servers != 3 {
-		errs = append(errs, fielderr.New("--servers", c.Servers, "1 or 3"))
+	if c.Servers != 1 && c.Servers != 3 && c.Servers != 5 {
+		errs = append(errs, fielderr.New("--servers", c.Servers, "1, 3 or 5"))
+	}
+	if c.Learners < 0 || c.Learners > 16 {
+		errs = append(errs, fielderr.New("--learners", c.Learners, "0 to 16 processes"))
 	}
 	if c.Workers < 1 || c.Workers > 64 {
 		errs = append(errs, fielderr.New("--workers", c.Workers, "1 to 64 processes"))
@@ -103,7 +107,7 @@ func (m *Mesh) start(ctx context.Context) error {
 	if m.clusterID, err = clusterID(founder); err != nil {
 		return err
 	}
-	ports, err := freePorts(3*m.cfg.Servers + m.cfg.Workers)
+	ports, err := freePorts(3*(m.cfg.Servers+m.cfg.Learners) + m.cfg.Workers)
 	if err != nil {
 		return err
 	}
@@ -122,10 +126,17 @@ func (m *Mesh) start(ctx context.Context) error {
 		} else {
 			args = append(args, "--join", m.grpc[0])
 		}
-		if m.cfg.Servers == 1 {
+		if m.cfg.Servers == 1 && m.cfg.Learners == 0 {
 			args = append(args, "--single")
 		}
 		if err := m.spawn(ctx, name, args); err != nil {
+			return err
+		}
+	}
+	for i := range m.cfg.Learners {
+		name := fmt.Sprintf("learner-%d", i+1)
+		args := []string{"learner", "--data", m.dir(name), "--grpc", next(), "--gossip", next(), "--raft", next()}
+		if err := m.spawn(ctx, name, m.joining(args)); err != nil {
 			return err
 		}
 	}
@@ -137,14 +148,19 @@ func (m *Mesh) start(ctx context.Context) error {
 	for i := range m.cfg.Workers {
 		name := fmt.Sprintf("worker-%d", i+1)
 		args := []string{"worker", "--data", m.dir(name), "--gossip", next(), "--slots", strconv.Itoa(m.cfg.Slots), "--cache", cmp.Or(m.cache, "none")}
-		for _, a := range m.grpc {
-			args = append(args, "--join", a)
-		}
-		if err := m.spawn(ctx, name, args); err != nil {
+		if err := m.spawn(ctx, name, m.joining(args)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// joining adds the addresses of all servers to the arguments of a node.
+func (m *Mesh) joining(args []string) []string {
+	for _, a := range m.grpc {
+		args = append(args, "--join", a)
+	}
+	return args
 }
 
 // free opens a data directory as soon as no process uses it: when this one's
@@ -192,13 +208,13 @@ func (m *Mesh) Kill(name string) error {
 	return c.kill()
 }
 
-// Stop ends the workers and then the servers, politely, and waits for them.
+// Stop ends the workers, the learners and then the servers, politely, and waits for them.
 func (m *Mesh) Stop() error {
 	m.cancel() // no restarts from now on
 	m.mu.Lock()
 	children := m.children
 	m.mu.Unlock()
-	for _, prefix := range []string{"worker", "server"} {
+	for _, prefix := range []string{"worker", "learner", "server"} {
 		var wg sync.WaitGroup
 		for name, c := range children {
 			if len(name) > len(prefix) && name[:len(prefix)] == prefix {

@@ -23,7 +23,7 @@ import (
 
 type upFlags struct {
 	jobFlags
-	servers, workers, slots int
+	servers, learners, workers, slots int
 }
 
 func newUpCmd() *cobra.Command {
@@ -39,7 +39,8 @@ version.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return up(cmd, &f, args[0]) },
 	}
 	f.jobFlags.add(cmd)
-	cmd.Flags().IntVar(&f.servers, "servers", 1, "parameter servers: 1 or 3 voters")
+	cmd.Flags().IntVar(&f.servers, "servers", 1, "parameter servers: 1, 3 or 5 voters")
+	cmd.Flags().IntVar(&f.learners, "learners", 0, "processes that only train; without any the servers train")
 	cmd.Flags().IntVar(&f.workers, "workers", 2, "worker processes")
 	cmd.Flags().IntVar(&f.slots, "slots", 1, "sampler loops per worker process")
 	return cmd
@@ -63,7 +64,7 @@ func up(cmd *cobra.Command, f *upFlags, path string) (err error) {
 	}
 	cfg := local.Config{
 		Binary:  binary,
-		Servers: f.servers, Workers: f.workers, Slots: f.slots,
+		Servers: f.servers, Learners: f.learners, Workers: f.workers, Slots: f.slots,
 	}
 	if err := cfg.Check(); err != nil { // before there is a folder
 		return err

@@ -9,13 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/paramserver/replica"
 )
 
 // TestVoterWithoutItsLogStaysAway: an emptied node never returns under its old
 // ID; one that has only been founded starts its log.
 func TestVoterWithoutItsLogStaysAway(t *testing.T) {
-	f := &serverFlags{grpc: "127.0.0.1:0", raft: "127.0.0.1:0", init: true, single: true}
+	f := &serverFlags{role: cluster.RoleServer, grpc: "127.0.0.1:0", raft: "127.0.0.1:0", init: true, single: true}
 	f.data, f.gossip, f.preset = filepath.Join(t.TempDir(), "s"), "127.0.0.1:0", "local"
 	quiet := slog.New(slog.DiscardHandler)
 	for range 2 { // founded, then with its log

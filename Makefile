@@ -5,7 +5,7 @@ CHAOS   := bin/chaos
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 SEED    ?= 1
 JOB     ?= examples/hypergrid-4d.yaml
-FUZZTIME ?= 30s
+FUZZTIME ?= 10m
 ROUNDS  ?= 200
 KILLS   ?= 50
 export CGO_ENABLED ?= 0
@@ -46,7 +46,7 @@ swarm: build bin/chaos ## 200 worker slots on one machine: what they learn and w
 netns: build bin/chaos ## ten nodes in network namespaces (needs root)
 	$(CHAOS) netns --seed $(SEED)
 
-fuzz: ## every fuzz target for FUZZTIME each
+fuzz: ## every fuzz target for FUZZTIME each (10m: hours in all)
 	./internal/lint/fuzz.sh $(FUZZTIME)
 
 bench: ## Go benchmarks with allocations

@@ -17,8 +17,7 @@ import (
 type relay struct {
 	replica *replica.Replica
 	stream  *learnerStream
-	part    []byte // of the command that is arriving
-	id      uint64 // of that command
+	parts   parts
 
 	cancel  context.CancelFunc
 	loops   sync.WaitGroup
@@ -57,36 +56,56 @@ func (x *relay) stop() {
 	x.loops.Wait()
 }
 
-// take adds a part. Commands other than those of a learner are refused, and
-// memory is bounded by what a command may have, twice: one arrives while
-// another waits.
+// take adds a part of a command. Memory is bounded by what a command may have,
+// twice: one arrives while another waits.
 func (x *relay) take(p *wire.CommandPart) error {
-	if len(x.part) > 0 && p.ID != x.id {
-		return fmt.Errorf("%w: a part of command %d within command %d", cluster.ErrInvalid, p.ID, x.id)
-	}
-	x.id = p.ID
 	x.mu.Lock()
 	x.held += len(p.Data)
 	held := x.held
 	x.mu.Unlock()
-	if len(x.part)+len(p.Data) > fsm.MaxCommand || held > 2*fsm.MaxCommand {
-		return fmt.Errorf("%w: a command of over %d bytes", cluster.ErrInvalid, fsm.MaxCommand)
+	if held > 2*fsm.MaxCommand {
+		return fmt.Errorf("%w: commands of %d bytes on their way; the cap is %d", cluster.ErrInvalid, held, 2*fsm.MaxCommand)
 	}
-	x.part = append(x.part, p.Data...)
-	if !fsm.Carries(x.part, fsm.Commit{}) && !fsm.Carries(x.part, fsm.Compact{}) {
-		return fmt.Errorf("%w: a learner sends commits and compactions only", cluster.ErrInvalid)
+	data, err := x.parts.add(p)
+	if err != nil || data == nil {
+		return err
 	}
-	if !p.Last {
-		return nil
-	}
-	c := command{x.id, x.part}
-	x.part = nil
 	select {
-	case x.whole <- c:
+	case x.whole <- command{p.ID, data}:
 		return nil
 	default:
 		return fmt.Errorf("%w: more than %d commands on their way", cluster.ErrInvalid, maxRelayed)
 	}
+}
+
+// parts puts the parts of a node's commands together.
+type parts struct {
+	id   uint64 // of the command that is arriving
+	data []byte // of it so far; grows with what arrives, never with what is promised
+}
+
+// add takes the next part, and returns the command when it was the last.
+// Commands other than those of a learner are refused.
+func (a *parts) add(p *wire.CommandPart) ([]byte, error) {
+	switch {
+	case len(p.Data) > wire.MaxCommitPart:
+		return nil, fmt.Errorf("%w: a part of %d bytes; the cap is %d", cluster.ErrInvalid, len(p.Data), wire.MaxCommitPart)
+	case len(a.data) > 0 && p.ID != a.id:
+		return nil, fmt.Errorf("%w: a part of command %d within command %d", cluster.ErrInvalid, p.ID, a.id)
+	case len(a.data)+len(p.Data) > fsm.MaxCommand:
+		return nil, fmt.Errorf("%w: a command of over %d bytes", cluster.ErrInvalid, fsm.MaxCommand)
+	}
+	a.id = p.ID
+	a.data = append(a.data, p.Data...)
+	if !fsm.Carries(a.data, fsm.Commit{}) && !fsm.Carries(a.data, fsm.Compact{}) {
+		return nil, fmt.Errorf("%w: a learner sends commits and compactions only", cluster.ErrInvalid)
+	}
+	if !p.Last {
+		return nil, nil
+	}
+	data := a.data
+	a.data = nil
+	return data, nil
 }
 
 func (x *relay) propose(ctx context.Context) {

@@ -75,12 +75,14 @@ type Rig struct {
 	mu    sync.Mutex
 	nodes map[string]*Node
 	next  map[cluster.Role]int
-	ports int
+	ports *ports
+	// placed is the newest port where every node has an address of its own.
+	placed int
 }
 
 // NewRig founds a cluster in an empty directory and starts its processes.
 func NewRig(cfg RigConfig) (*Rig, error) {
-	r := &Rig{cfg: cfg, nursery: newNursery(), nodes: map[string]*Node{}, next: map[cluster.Role]int{}, ports: 17000}
+	r := &Rig{cfg: cfg, nursery: newNursery(), nodes: map[string]*Node{}, next: map[cluster.Role]int{}, ports: newPorts(), placed: 17000}
 	if err := r.found(); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -201,25 +203,13 @@ func (r *Rig) dial() cluster.DialOptions {
 // port finds a port that is free for TCP and UDP. In a network namespace of its
 // own every port is.
 func (r *Rig) port(host string) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.cfg.Place != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.ports++
-		return r.ports, nil
+		r.placed++
+		return r.placed, nil
 	}
-	for range 100 {
-		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-		if err != nil {
-			return 0, fmt.Errorf("free port: %w", err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		u, err := net.ListenPacket("udp", net.JoinHostPort(host, strconv.Itoa(port)))
-		l.Close()
-		if err == nil {
-			return port, u.Close()
-		}
-	}
-	return 0, errors.New("no port is free for both TCP and UDP")
+	return r.ports.free(host)
 }
 
 // Forget ends a node for good: Nodes no longer lists it.

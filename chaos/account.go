@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +24,7 @@ var (
 // against what the servers count. It is not safe for concurrent use.
 type Account struct {
 	sessions map[string]*stream
-	adopted  map[wire.Position]string // hash of the parameters
+	adopted  map[wire.Position]adoption
 	broken   []error
 	// What the learners' journals say.
 	proposals []*proposal
@@ -47,9 +46,16 @@ type run struct {
 	at   int64 // Unix nanoseconds
 }
 
+// adoption is a version as workers sampled with it.
+type adoption struct {
+	digest string // of its parameters
+	epoch  uint64 // that it was committed under
+}
+
 type proposal struct {
 	node, job    string
 	epoch        uint64
+	generation   uint64
 	version      uint64
 	sent, answer int64 // Unix nanoseconds; answer 0: none yet
 	committed    bool
@@ -64,7 +70,7 @@ const longAgo = int64(time.Minute)
 
 // NewAccount returns an empty account.
 func NewAccount() *Account {
-	return &Account{sessions: map[string]*stream{}, adopted: map[wire.Position]string{}}
+	return &Account{sessions: map[string]*stream{}, adopted: map[wire.Position]adoption{}}
 }
 
 func (a *Account) breach(format string, args ...any) {
@@ -88,7 +94,7 @@ func (a *Account) Take(node string, e journal.Entry) {
 		}
 		a.take(s, e)
 	case journal.Proposed:
-		a.proposals = append(a.proposals, &proposal{node: node, job: e.Job, epoch: e.Epoch, version: e.Version, sent: e.Time})
+		a.proposals = append(a.proposals, &proposal{node: node, job: e.Job, epoch: e.Epoch, generation: e.Generation, version: e.Version, sent: e.Time})
 	case journal.Committed:
 		for _, p := range slices.Backward(a.proposals) {
 			if p.job == e.Job && p.epoch == e.Epoch && p.version == e.Version && p.answer == 0 {
@@ -126,10 +132,11 @@ func (a *Account) take(s *stream, e journal.Entry) {
 			a.breach("%w: session %s adopted version %d after %d", ErrRegression, e.Session, at.Version, s.at.Version)
 		}
 		s.at, s.began = at, true
-		if old, ok := a.adopted[at]; ok && old != e.Digest {
-			a.breach("%w: version %d was published as %s and as %s", ErrLost, at.Version, old, e.Digest)
+		now := adoption{e.Digest, e.Epoch}
+		if old, ok := a.adopted[at]; ok && old != now {
+			a.breach("%w: version %d was published as %s of epoch %d and as %s of epoch %d", ErrLost, at.Version, old.digest, old.epoch, now.digest, now.epoch)
 		}
-		a.adopted[at] = e.Digest
+		a.adopted[at] = now
 	}
 }
 
@@ -189,6 +196,20 @@ func (a *Account) Next(after int64, above uint64) (version uint64, ok bool) {
 	return 0, false
 }
 
+// Commits counts the commits that were proposed after a moment (Unix nanoseconds)
+// and are known to be in the log.
+func (a *Account) Commits(after int64) (n int) {
+	for _, p := range slices.Backward(a.proposals) { // roughly in order of time
+		if p.sent < after-longAgo {
+			break
+		}
+		if p.committed && p.sent > after {
+			n++
+		}
+	}
+	return n
+}
+
 // Pause returns the longest time in the interval from, to (Unix nanoseconds) in
 // which nobody sampled.
 func (a *Account) Pause(from, to int64) time.Duration {
@@ -220,44 +241,4 @@ func (a *Account) Nodes(since int64) map[string]bool {
 		}
 	}
 	return out
-}
-
-// Check holds the servers' count, read after the moment since (Unix nanoseconds)
-// while the job was at rest, against the journals, read after that: nobody's mark covers what its worker has not sampled, no worker
-// holds a mark that the state does not, and each update was made of a batch of
-// trajectories that count once.
-func (a *Account) Check(s *wire.StateReply, batch int, since int64) error {
-	out := slices.Clone(a.broken)
-	known := map[string]bool{}
-	var admitted, total uint64
-	for _, x := range s.Sessions {
-		known[x.ID] = true
-		admitted += x.Admitted
-		total += x.Mark
-		own := a.sessions[x.ID]
-		switch {
-		case x.Admitted+x.Stale+x.Refused != x.Mark:
-			out = append(out, fmt.Errorf("%w: session %s has mark %d and %d+%d+%d dispositions", ErrMiscounted, x.ID, x.Mark, x.Admitted, x.Stale, x.Refused))
-		case own == nil && x.Mark > 0:
-			out = append(out, fmt.Errorf("%w: session %s counts %d trajectories, no worker ever had it", ErrMiscounted, x.ID, x.Mark))
-		case own != nil && x.Mark > own.top():
-			out = append(out, fmt.Errorf("%w: session %s counts %d trajectories, its worker sampled %d", ErrMiscounted, x.ID, x.Mark, own.top()))
-		case own != nil && x.Mark < before(own.marks, since):
-			out = append(out, fmt.Errorf("%w: session %s has mark %d, its worker was given %d", ErrUncounted, x.ID, x.Mark, before(own.marks, since)))
-		case x.Refused > 0:
-			out = append(out, fmt.Errorf("%w: session %s: %d trajectories of an honest worker were refused", ErrMiscounted, x.ID, x.Refused))
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(a.sessions)) {
-		if !known[id] && a.sessions[id].opened <= since {
-			out = append(out, fmt.Errorf("%w: session %s was opened and is not in the state", ErrUncounted, id))
-		}
-	}
-	if want := s.Info.Version * uint64(batch); admitted != want {
-		out = append(out, fmt.Errorf("%w: %d updates of %d were made of %d trajectories, want %d", ErrMiscounted, s.Info.Version, batch, admitted, want))
-	}
-	if total != s.Info.Trajectories {
-		out = append(out, fmt.Errorf("%w: the marks cover %d trajectories, the job counts %d", ErrMiscounted, total, s.Info.Trajectories))
-	}
-	return errors.Join(out...)
 }

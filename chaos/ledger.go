@@ -78,13 +78,6 @@ func (l *Ledger) See(node string, s *wire.StatusReply, job string) {
 	}
 }
 
-// Commits counts the versions seen.
-func (l *Ledger) Commits() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.versions)
-}
-
 // Seen returns when a version was first seen; false if it was not.
 func (l *Ledger) Seen(at wire.Position) (time.Time, bool) {
 	l.mu.Lock()

@@ -41,7 +41,7 @@ func Observe(r *Rig, job string, every time.Duration) *Observer {
 	every = cmp.Or(every, lookEvery)
 	ctx, cancel := context.WithCancel(context.Background())
 	o := &Observer{rig: r, job: job, Ledger: NewLedger(), cancel: cancel, account: NewAccount(), read: map[string]int64{}}
-	for _, n := range r.Nodes() {
+	for _, n := range r.everyone() {
 		if info, err := os.Stat(n.Journal); err == nil {
 			o.read[n.Name] = info.Size()
 		}
@@ -82,7 +82,7 @@ func (o *Observer) Close() error {
 func (o *Observer) Sync() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, n := range o.rig.Nodes() {
+	for _, n := range o.rig.everyone() {
 		if err := o.tail(n); err != nil && o.err == nil {
 			o.err = fmt.Errorf("journal of %s: %w", n.Name, err)
 		}
@@ -140,15 +140,20 @@ func (o *Observer) Aim(ctx context.Context) error {
 	}
 }
 
-// Progress waits for n more commits.
+// Progress waits for n commits that are proposed from now on, as their learners
+// tell: a replica that catches up shows versions, too, that are new to a Ledger.
 func (o *Observer) Progress(ctx context.Context, n int) error {
-	goal := o.Ledger.Commits() + n
-	for o.Ledger.Commits() < goal {
+	from := time.Now().UnixNano()
+	for {
+		done := 0
+		o.Account(func(a *Account) { done = a.Commits(from) })
+		if done >= n {
+			return nil
+		}
 		if err := rest(ctx, lookEvery); err != nil {
-			return fmt.Errorf("%w: %d of %d commits more: %w", ErrStuck, o.Ledger.Commits()-goal+n, n, err)
+			return fmt.Errorf("%w: %d of %d commits more: %w", ErrStuck, done, n, err)
 		}
 	}
-	return nil
 }
 
 // ErrStuck: the mesh did not go on by itself once its faults had healed.

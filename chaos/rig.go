@@ -74,6 +74,7 @@ type Rig struct {
 
 	mu    sync.Mutex
 	nodes map[string]*Node
+	gone  []*Node // that were forgotten
 	next  map[cluster.Role]int
 	ports *ports
 	// placed is the newest port where every node has an address of its own.
@@ -218,7 +219,16 @@ func (r *Rig) Forget(n *Node) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.nodes, n.Name)
+	r.gone = append(r.gone, n)
 	return err
+}
+
+// everyone returns every node there ever was: journals outlive their nodes.
+func (r *Rig) everyone() []*Node {
+	all := r.Nodes()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append(all, r.gone...)
 }
 
 // Restart starts a node that has ended, and lets it find the others wherever

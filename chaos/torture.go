@@ -286,7 +286,9 @@ func (t *torture) audit(ctx context.Context) error {
 	}
 	t.obs.Sync()
 	broken := t.obs.Ledger.Check(state.Info)
-	t.obs.Account(func(a *Account) { broken = errors.Join(broken, a.Check(state, t.Spec.Train.Batch, since)) })
+	t.obs.Account(func(a *Account) {
+		broken = errors.Join(broken, a.Check(state, t.Spec.Train.Batch, since), a.CheckPublished(state))
+	})
 	if broken != nil {
 		return broken
 	}

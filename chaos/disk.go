@@ -1,10 +1,10 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,13 +19,25 @@ import (
 // and some snapshots.
 const diskSize = 192 << 20
 
+func diskDir(dir string) string { return filepath.Join(dir, "disk") }
+
+// Unmount takes away the small file system of a torture in dir that was killed.
+func Unmount(dir string) error {
+	switch err := syscall.Unmount(diskDir(dir), 0); {
+	case err == nil, errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EPERM): // there is none
+		return nil
+	default:
+		return fmt.Errorf("unmount %s: %w", diskDir(dir), err)
+	}
+}
+
 // mount gives one server a small file system of its own, where that is possible
 // and asked for.
 func (t *torture) mount() error {
 	if os.Geteuid() != 0 || len(t.Kinds) > 0 && !slices.Contains(t.Kinds, "full-disk") || t.Servers < 3 {
 		return nil
 	}
-	dir := filepath.Join(t.Dir, "disk")
+	dir := diskDir(t.Dir)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -34,18 +46,13 @@ func (t *torture) mount() error {
 		return nil
 	}
 	t.disk = fmt.Sprintf("server-%d", t.Servers)
-	t.unmount = func() error {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			return fmt.Errorf("unmount %s: %w", dir, err)
-		}
-		return nil
-	}
+	t.unmount = func() error { return Unmount(t.Dir) }
 	return nil
 }
 
 func (t *torture) dirOf(name string) string {
 	if name == t.disk {
-		return filepath.Join(t.Dir, "disk", name)
+		return filepath.Join(diskDir(t.Dir), name)
 	}
 	return filepath.Join(t.Dir, "mesh", name)
 }
@@ -57,7 +64,7 @@ func fullDisk(ctx context.Context, a *attempt) error {
 	if n == nil {
 		return fmt.Errorf("%w: filling a disk needs root, for a small file system", errSkip)
 	}
-	filler := filepath.Join(a.Dir, "disk", "filler")
+	filler := filepath.Join(diskDir(a.Dir), "filler")
 	a.note("%s", n.Name)
 	exited, _ := n.Exit()
 	err := a.strike(ctx, func() error { return fill(filler) })
@@ -106,8 +113,8 @@ func lastLine(text string) string {
 	return text[strings.LastIndex(text, "\n")+1:]
 }
 
-// flipBytes damages the log and the newest snapshot of a server that was
-// killed. It must refuse to start; then another one takes its place, in a new
+// flipBytes damages the log of a server that was killed, or its newest snapshot,
+// or both. It must refuse to start; then another one takes its place, in a new
 // directory and under a new identity.
 func flipBytes(ctx context.Context, a *attempt) error {
 	var candidates []*Node
@@ -129,7 +136,11 @@ func flipBytes(ctx context.Context, a *attempt) error {
 	if err != nil {
 		return err
 	}
-	a.note("%d files damaged", damaged)
+	if len(damaged) == 0 { // it has written next to nothing yet
+		a.missed = true
+		return a.rig.Restart(n)
+	}
+	a.note("damaged %s", strings.Join(damaged, " "))
 	if err := a.rig.Restart(n); err != nil {
 		return err
 	}
@@ -158,32 +169,60 @@ func flipBytes(ctx context.Context, a *attempt) error {
 // ErrDamageUnseen: a server started on damaged files as if nothing had happened.
 var ErrDamageUnseen = errors.New("damage was not detected")
 
-// damage flips bytes in the middle of every file of the log and of the newest
-// snapshot, and returns how many files that were.
-func (a *attempt) damage(dir string) (files int, err error) {
-	err = filepath.WalkDir(filepath.Join(dir, "raft"), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		if !strings.HasSuffix(path, ".wal") && !strings.HasSuffix(path, "state.bin") {
-			return nil
-		}
-		data, err := os.ReadFile(path)
+// damage flips bytes of every file of the log, of the newest snapshot, or of
+// both, and returns the names of those files.
+func (a *attempt) damage(dir string) (names []string, err error) {
+	log, err := filepath.Glob(filepath.Join(dir, "raft", "log", "*.wal"))
+	if err != nil {
+		return nil, err
+	}
+	snapshots, err := filepath.Glob(filepath.Join(dir, "raft", "snapshots", "*-*", "state.bin"))
+	if err != nil {
+		return nil, err
+	}
+	snapshots = slices.DeleteFunc(snapshots, func(path string) bool { return strings.HasSuffix(filepath.Dir(path), ".tmp") })
+	paths := log
+	if len(snapshots) > 0 {
+		newest := slices.MaxFunc(snapshots, func(x, y string) int { return cmp.Compare(modified(x), modified(y)) })
+		paths = [][]string{log, {newest}, append(log, newest)}[a.random.IntN(3)]
+	}
+	for _, path := range paths {
+		flipped, err := a.flip(path)
 		if err != nil {
-			return err
+			return names, err
 		}
-		end := len(data) // segments are allocated ahead: what is written ends before
-		for end > 0 && data[end-1] == 0 {
-			end--
+		if flipped {
+			names = append(names, filepath.Base(path))
 		}
-		if end < 1024 {
-			return nil
-		}
-		for range 16 {
-			data[end/4+a.random.IntN(end/2)] ^= byte(1 + a.random.IntN(255))
-		}
-		files++
-		return os.WriteFile(path, data, 0o600)
-	})
-	return files, err
+	}
+	return names, nil
+}
+
+func modified(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.ModTime().UnixNano()
+}
+
+// flip changes bytes in the last quarter of what was written to a file, if that
+// is more than a header. What stands at the beginning of a log is no longer part
+// of it, perhaps: a snapshot took its place.
+func (a *attempt) flip(path string) (bool, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return false, err
+	}
+	end := len(data) // segments are allocated ahead: what is written ends before
+	for end > 0 && data[end-1] == 0 {
+		end--
+	}
+	if end < 1024 {
+		return false, nil
+	}
+	for range 16 {
+		data[end-1-a.random.IntN(end/4)] ^= byte(1 + a.random.IntN(255))
+	}
+	return true, os.WriteFile(path, data, 0o600)
 }

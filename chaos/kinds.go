@@ -12,6 +12,7 @@ import (
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/cluster/faults"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/rng"
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
 
@@ -49,23 +50,27 @@ func KindNames() (names []string) {
 // errSkip: this machine or this mesh cannot carry the round out.
 var errSkip = errors.New("skipped")
 
-// draw chooses the kind of round i.
-func (a *attempt) draw(i int) (kind, error) {
-	names := a.Kinds
+// draw chooses the kind of round i. Each kind comes once in as many rounds as
+// there are kinds, in an order that the seed shuffles anew every time.
+func (t *torture) draw(i int) (kind, error) {
+	names := t.Kinds
 	if len(names) == 0 {
 		names = KindNames()
 	}
-	name := names[i%len(names)]
-	if !a.Fixed {
-		name = names[a.random.IntN(len(names))]
+	turn := i % len(names)
+	if !t.Fixed {
+		turn = rng.New(t.Seed, rng.Fault, uint64(i/len(names)), shuffles).Perm(len(names))[turn]
 	}
 	for _, k := range kinds {
-		if k.name == name {
+		if k.name == names[turn] {
 			return k, nil
 		}
 	}
-	return kind{}, fielderr.New("kind", name, fmt.Sprint(KindNames()))
+	return kind{}, fielderr.New("kind", names[turn], fmt.Sprint(KindNames()))
 }
+
+// shuffles tells the stream of orders from those of the rounds.
+const shuffles = 1 << 32
 
 // learner returns the node that trains the job.
 func (a *attempt) learner(ctx context.Context) (*Node, error) {
@@ -169,16 +174,36 @@ func (a *attempt) faulty(ctx context.Context, links ...wire.LinkFault) error {
 	return errors.Join(err, herr)
 }
 
-// link draws two nodes that talk to each other: one of them serves.
-func (a *attempt) link() (from, to *Node) {
-	from = a.pick(a.rig.Nodes(cluster.RoleServer, roleLearner))
+// link draws two nodes that talk to each other on a plane: everybody gossips
+// with everybody, and the rest goes through the leader or the learner.
+func (a *attempt) link(ctx context.Context, plane string) (from, to *Node, err error) {
+	others := a.rig.Nodes()
+	switch plane {
+	case "", faults.Gossip:
+		from = a.pick(a.rig.Nodes(cluster.RoleServer, roleLearner))
+	case faults.Raft:
+		others = a.rig.Nodes(cluster.RoleServer, roleLearner)
+		from, err = a.rig.Lead(ctx)
+	case faults.RPC:
+		if a.random.IntN(2) == 0 {
+			from, err = a.learner(ctx)
+			break
+		}
+		from, err = a.rig.Lead(ctx)
+	case faults.Parameters:
+		others = a.rig.Nodes(cluster.RoleWorker)
+		from, err = a.rig.Lead(ctx)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
 	for to == nil || to == from {
-		to = a.pick(a.rig.Nodes())
+		to = a.pick(others)
 	}
 	if a.random.IntN(2) == 0 {
 		from, to = to, from
 	}
-	return from, to
+	return from, to, nil
 }
 
 // cut describes links that are cut in one direction or both, on one plane or all.
@@ -205,27 +230,33 @@ func (a *attempt) cut(from, to *Node, plane string, both bool) ([]wire.LinkFault
 var planes = []string{"", "", faults.Gossip, faults.Raft, faults.Parameters, faults.RPC}
 
 func cutLink(ctx context.Context, a *attempt) error {
-	from, to := a.link()
-	links, err := a.cut(from, to, planes[a.random.IntN(len(planes))], a.random.IntN(2) == 0)
+	plane := planes[a.random.IntN(len(planes))]
+	from, to, err := a.link(ctx, plane)
+	if err != nil {
+		return err
+	}
+	links, err := a.cut(from, to, plane, a.random.IntN(2) == 0)
 	if err != nil {
 		return err
 	}
 	return a.faulty(ctx, links...)
 }
 
-// cutOneWay cuts what the learner sends to one voter, or what one sends to it.
+// cutOneWay cuts what the learner sends to a voter, or what that one sends to
+// it: to the leader every other time, if another node trains, because that one
+// takes the commits.
 func cutOneWay(ctx context.Context, a *attempt) error {
 	from, err := a.learner(ctx)
 	if err != nil {
 		return err
 	}
-	var others []*Node
-	for _, n := range a.rig.Nodes(cluster.RoleServer) {
-		if n != from {
-			others = append(others, n)
-		}
+	to, err := a.rig.Lead(ctx)
+	if err != nil {
+		return err
 	}
-	to := a.pick(others)
+	if to == from || a.random.IntN(2) == 0 {
+		to = a.pick(slices.DeleteFunc(a.rig.Nodes(cluster.RoleServer), func(n *Node) bool { return n == from }))
+	}
 	if a.random.IntN(2) == 0 {
 		from, to = to, from
 	}
@@ -261,7 +292,10 @@ func resetLinks(ctx context.Context, a *attempt) error {
 
 // slowLink makes a link as long and as narrow as one between continents.
 func slowLink(ctx context.Context, a *attempt) error {
-	from, to := a.link()
+	from, to, err := a.link(ctx, "")
+	if err != nil {
+		return err
+	}
 	links, err := a.cut(from, to, "", true)
 	if err != nil {
 		return err

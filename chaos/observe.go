@@ -35,7 +35,7 @@ type Observer struct {
 // while it is under way.
 const tailEvery = 2 * time.Millisecond
 
-// Observe starts to watch a job that is about to be submitted, asking every server
+// Observe starts to watch a job that is about to be submitted, asking every replica
 // so often; 0: every lookEvery. What journals hold already is passed over.
 func Observe(r *Rig, job string, every time.Duration) *Observer {
 	every = cmp.Or(every, lookEvery)
@@ -49,7 +49,7 @@ func Observe(r *Rig, job string, every time.Duration) *Observer {
 	o.loops.Go(func() {
 		for rest(ctx, every) == nil {
 			var round sync.WaitGroup
-			for _, n := range r.Nodes(cluster.RoleServer) {
+			for _, n := range r.Nodes(cluster.RoleServer, roleLearner) {
 				if n.Running() && !n.Frozen() {
 					round.Go(func() {
 						if reply, err := r.Status(ctx, n, job); err == nil {

@@ -54,6 +54,8 @@ type RigConfig struct {
 	Workers  int
 	Slots    int // per worker process
 	Seed     uint64
+	// SnapshotBytes of log make a server's snapshot due; 0: as it does by itself.
+	SnapshotBytes int64
 	// OneMachine lets the workers share the parameters that one of them fetched,
 	// as processes of one machine do; without it they pass them on as machines do.
 	OneMachine bool
@@ -165,7 +167,7 @@ func (r *Rig) Add(role cluster.Role) (*Node, error) {
 	n.Prefix = prefix
 	switch role {
 	case cluster.RoleServer:
-		n.Args = append(n.Args, "--grpc", grpc, "--raft", raft)
+		n.Args = append(n.Args, "--grpc", grpc, "--raft", raft, "--snapshot-bytes", strconv.FormatInt(r.cfg.SnapshotBytes, 10))
 	case roleLearner:
 		n.Args = append(n.Args, "--grpc", grpc, "--raft", raft)
 	case cluster.RoleWorker:

@@ -60,6 +60,7 @@ type Round struct {
 	Reason   string  `json:"reason,omitempty"`
 	Commit   bool    `json:"commit_in_flight"`
 	Waiting  bool    `json:"trajectory_unacknowledged"`
+	Took     float64 `json:"seconds"` // of all attempts, with their checks
 	Faulty   float64 `json:"fault_seconds"`
 	Recovery float64 `json:"recovery_seconds"` // from healing to the commits that show progress
 	Sampled  uint64  `json:"sampled_during_fault"`
@@ -79,6 +80,10 @@ type torture struct {
 	unmount func() error
 }
 
+// snapshotBytes makes servers of a torture take snapshots every few seconds:
+// logs are cut off, and nodes that were away catch up by snapshots, too.
+const snapshotBytes = 4 << 20
+
 // maxAttempts bounds how often a round whose fault met nothing is repeated.
 const maxAttempts = 5
 
@@ -93,7 +98,7 @@ func Torture(ctx context.Context, cfg TortureConfig) (rounds []Round, err error)
 	defer func() { err = errors.Join(err, t.unmount()) }()
 	t.rig, err = NewRig(RigConfig{
 		Binary: cfg.Binary, Dir: filepath.Join(cfg.Dir, "mesh"), Servers: t.Servers, Learners: t.Learners,
-		Workers: t.Workers, Slots: t.Slots, Seed: cfg.Seed, DirOf: t.dirOf,
+		Workers: t.Workers, Slots: t.Slots, Seed: cfg.Seed, DirOf: t.dirOf, SnapshotBytes: snapshotBytes,
 	})
 	if err != nil {
 		return nil, err
@@ -118,7 +123,7 @@ func Torture(ctx context.Context, cfg TortureConfig) (rounds []Round, err error)
 	for i := range cfg.Rounds {
 		r := t.round(ctx, i, &seed)
 		rounds = append(rounds, r)
-		t.Log("round %d %s (%s): %s %s", r.Round, r.Kind, r.Detail, r.Verdict, r.Reason)
+		t.Log("round %d %s (%s): %s %s, %.1f s", r.Round, r.Kind, r.Detail, r.Verdict, r.Reason, r.Took)
 		if t.Lines != nil {
 			if err := json.NewEncoder(t.Lines).Encode(r); err != nil {
 				return rounds, err
@@ -197,20 +202,23 @@ func (a *attempt) pick(nodes []*Node) *Node { return nodes[a.random.IntN(len(nod
 
 // round carries out one round, again with the next seed while its fault met
 // nothing that was under way.
-func (t *torture) round(ctx context.Context, i int, seed *uint64) Round {
-	out := Round{Round: i + 1}
+func (t *torture) round(ctx context.Context, i int, seed *uint64) (out Round) {
+	out = Round{Round: i + 1}
+	began := time.Now()
+	defer func() { out.Took = time.Since(began).Seconds() }()
+	k, err := t.draw(i)
+	if err != nil {
+		out.Verdict, out.Reason = Unknown, err.Error()
+		return out
+	}
+	out.Kind = k.name
 	for out.Attempts < maxAttempts {
 		out.Attempts++
 		*seed++
 		out.Seed = *seed
 		a := &attempt{torture: t, random: rng.New(*seed, rng.Fault, uint64(i))}
-		k, err := a.draw(i)
-		if err != nil {
-			out.Verdict, out.Reason = Unknown, err.Error()
-			return out
-		}
-		out.Kind = k.name
 		var check func(context.Context) (string, error)
+		var err error
 		if t.Linearize > 0 && i%t.Linearize == 0 {
 			check, err = t.linearizing(ctx, fmt.Sprintf("control-%d-%d", i+1, out.Attempts), *seed)
 		}
@@ -250,7 +258,7 @@ func (t *torture) round(ctx context.Context, i int, seed *uint64) Round {
 			out.Verdict = Valid
 			return out
 		}
-		t.Log("round %d %s: the fault had no effect, or met no commit or no trajectory under way; once more", i+1, k.name)
+		t.Log("round %d %s (%s): once more: effect %t, met a commit %t and a trajectory %t under way, linearizable %q", i+1, k.name, a.detail, !a.missed, out.Commit, out.Waiting, out.Linearizable)
 	}
 	out.Verdict, out.Reason = Unknown, fmt.Sprintf("the fault had no effect, or met nothing under way, in %d attempts", out.Attempts)
 	return out
@@ -298,13 +306,13 @@ func (t *torture) audit(ctx context.Context) error {
 	return nil
 }
 
-// meet waits until every server has applied the same index, with the same chain.
+// meet waits until every replica has applied the same index, with the same chain.
 func (t *torture) meet(ctx context.Context) error {
 	for {
 		silent := false
 		var told []string
 		seen := map[string]bool{}
-		for _, n := range t.rig.Nodes(cluster.RoleServer) {
+		for _, n := range t.rig.Nodes(cluster.RoleServer, roleLearner) {
 			reply, err := t.rig.Status(ctx, n, t.Spec.Name)
 			if err != nil {
 				told, silent = append(told, fmt.Sprintf("%s: %v", n.Name, err)), true

@@ -13,6 +13,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+
+	"github.com/driftmesh/driftmesh/chaos"
 )
 
 // Exit codes.
@@ -96,7 +98,7 @@ func (o *options) parse(args []string) error {
 			return fmt.Errorf("%w: --dir %s holds something else; want a new folder", errUnknown, o.dir)
 		}
 	}
-	if err := errors.Join(os.RemoveAll(o.dir), os.MkdirAll(o.dir, 0o755)); err != nil {
+	if err := errors.Join(chaos.Unmount(o.dir), os.RemoveAll(o.dir), os.MkdirAll(o.dir, 0o755)); err != nil {
 		return fmt.Errorf("%w: %w", errUnknown, err)
 	}
 	return os.WriteFile(marker, nil, 0o644)

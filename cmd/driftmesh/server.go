@@ -39,6 +39,8 @@ type serverFlags struct {
 	deadAfter time.Duration
 	scrub     time.Duration
 	rate      int // MiB per second of a scrub
+
+	snapshotBytes int64
 }
 
 func newServerCmd() *cobra.Command {
@@ -80,6 +82,10 @@ func (f *serverFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.raft, "raft", "127.0.0.1:0", "`address` of the raft transport")
 	fl.DurationVar(&f.scrub, "scrub-every", time.Hour, "`time` between two searches of disk and memory for damage")
 	fl.IntVar(&f.rate, "scrub-rate", 8, "`MiB` per second that such a search reads")
+	fl.Int64Var(&f.snapshotBytes, "snapshot-bytes", 0, "`bytes` of log after which a snapshot is due, and which stay behind it (for tests; 0: 64 MiB)")
+	if err := fl.MarkHidden("snapshot-bytes"); err != nil {
+		panic(err) // it is defined above
+	}
 }
 
 // serve wires a node that has the replicated log and ends it in reverse order:
@@ -127,6 +133,7 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 		Single:  f.single, Bootstrap: f.init && fresh, Logger: logger,
 		ClusterID: id.ClusterID(), Generation: id.Generation(), Dial: links.Dialer(faults.Raft),
 		ScrubEvery: f.scrub, ScrubRate: int64(f.rate) << 20,
+		SnapshotBytes: f.snapshotBytes, TrailingBytes: min(f.snapshotBytes, 64<<20),
 		ReadIndex: func(ctx context.Context) (uint64, error) {
 			return peers.ReadIndex(ctx, func() string { id, _ := rep.Leader(); return id })
 		},

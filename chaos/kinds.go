@@ -32,6 +32,7 @@ var kinds = []kind{
 	{"cut-one-way", cutOneWay},
 	{"reset-links", resetLinks},
 	{"slow-link", slowLink},
+	{"stale-replica", staleReplica},
 	{"lose-minority", loseMinority},
 	{"lose-quorum", loseQuorum},
 	{"kill-all", killAll},
@@ -72,18 +73,32 @@ func (t *torture) draw(i int) (kind, error) {
 // shuffles tells the stream of orders from those of the rounds.
 const shuffles = 1 << 32
 
+// leader returns the node that leads. The mesh is whole when a round begins, so
+// one does.
+func (a *attempt) leader(ctx context.Context) (n *Node, err error) {
+	err = a.within(ctx, a.Recovery, func(ctx context.Context) error { n, err = a.rig.Lead(ctx); return err })
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrStuck, err)
+	}
+	return n, nil
+}
+
 // learner returns the node that trains the job.
 func (a *attempt) learner(ctx context.Context) (*Node, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.Recovery)
+	defer cancel()
 	for {
-		if lead, err := a.rig.Lead(ctx); err != nil {
+		lead, err := a.leader(ctx)
+		if err != nil {
 			return nil, err
-		} else if reply, err := a.rig.Status(ctx, lead, a.Spec.Name); err == nil && len(reply.Jobs) == 1 && reply.Jobs[0].Learner != "" {
+		}
+		if reply, err := a.rig.Status(ctx, lead, a.Spec.Name); err == nil && len(reply.Jobs) == 1 && reply.Jobs[0].Learner != "" {
 			if n := a.rig.ByID(reply.Jobs[0].Learner); n != nil && n.Running() {
 				return n, nil
 			}
 		}
 		if err := rest(ctx, lookEvery); err != nil {
-			return nil, fmt.Errorf("nobody trains: %w", err)
+			return nil, fmt.Errorf("%w: nobody trains: %w", ErrStuck, err)
 		}
 	}
 }
@@ -116,7 +131,7 @@ func (a *attempt) killed(ctx context.Context, after time.Duration, nodes ...*Nod
 }
 
 func killLeader(ctx context.Context, a *attempt) error {
-	n, err := a.rig.Lead(ctx)
+	n, err := a.leader(ctx)
 	if err != nil {
 		return err
 	}
@@ -132,7 +147,7 @@ func killLearner(ctx context.Context, a *attempt) error {
 }
 
 func killBoth(ctx context.Context, a *attempt) error {
-	lead, err := a.rig.Lead(ctx)
+	lead, err := a.leader(ctx)
 	if err != nil {
 		return err
 	}
@@ -159,14 +174,19 @@ func killAll(ctx context.Context, a *attempt) error {
 	return a.killed(ctx, time.Second, a.rig.Nodes()...)
 }
 
-// faulty puts links into force, for a while.
-func (a *attempt) faulty(ctx context.Context, links ...wire.LinkFault) error {
-	err := a.strike(ctx, func() error {
-		_, err := a.rig.Inject(ctx, links, nil)
+// faulty strikes with links, which last for a while of at most hold.
+func (a *attempt) faulty(ctx context.Context, hold time.Duration, links ...wire.LinkFault) error {
+	if err := a.strike(ctx, func() error { return nil }); err != nil {
 		return err
-	})
+	}
+	return a.hurt(ctx, hold, links...)
+}
+
+// hurt puts links into force, for a while of at most hold.
+func (a *attempt) hurt(ctx context.Context, hold time.Duration, links ...wire.LinkFault) error {
+	_, err := a.rig.Inject(ctx, links, nil)
 	if err == nil {
-		err = a.hold(ctx, a.Hold)
+		err = a.hold(ctx, hold)
 	}
 	a.to = time.Now()
 	struck, herr := a.rig.Inject(context.WithoutCancel(ctx), nil, nil)
@@ -183,16 +203,16 @@ func (a *attempt) link(ctx context.Context, plane string) (from, to *Node, err e
 		from = a.pick(a.rig.Nodes(cluster.RoleServer, roleLearner))
 	case faults.Raft:
 		others = a.rig.Nodes(cluster.RoleServer, roleLearner)
-		from, err = a.rig.Lead(ctx)
+		from, err = a.leader(ctx)
 	case faults.RPC:
 		if a.random.IntN(2) == 0 {
 			from, err = a.learner(ctx)
 			break
 		}
-		from, err = a.rig.Lead(ctx)
+		from, err = a.leader(ctx)
 	case faults.Parameters:
 		others = a.rig.Nodes(cluster.RoleWorker)
-		from, err = a.rig.Lead(ctx)
+		from, err = a.leader(ctx)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -239,7 +259,7 @@ func cutLink(ctx context.Context, a *attempt) error {
 	if err != nil {
 		return err
 	}
-	return a.faulty(ctx, links...)
+	return a.faulty(ctx, a.Hold, links...)
 }
 
 // cutOneWay cuts what the learner sends to a voter, or what that one sends to
@@ -250,7 +270,7 @@ func cutOneWay(ctx context.Context, a *attempt) error {
 	if err != nil {
 		return err
 	}
-	to, err := a.rig.Lead(ctx)
+	to, err := a.leader(ctx)
 	if err != nil {
 		return err
 	}
@@ -264,7 +284,7 @@ func cutOneWay(ctx context.Context, a *attempt) error {
 	if err != nil {
 		return err
 	}
-	return a.faulty(ctx, links...)
+	return a.faulty(ctx, a.Hold, links...)
 }
 
 // resetLinks breaks every connection of a node again and again.
@@ -305,7 +325,45 @@ func slowLink(ctx context.Context, a *attempt) error {
 		links[i].DelayMS, links[i].JitterMS, links[i].Rate = 40+80*a.random.Float64(), 40, 1<<20
 	}
 	a.note("%.0f ms", links[0].DelayMS)
-	return a.faulty(ctx, links...)
+	return a.faulty(ctx, a.Hold, links...)
+}
+
+// staleReplica cuts a follower off the log, and a while later a worker off
+// everybody's parameters but that follower's, which are older than its own.
+func staleReplica(ctx context.Context, a *attempt) error {
+	lead, err := a.leader(ctx)
+	if err != nil {
+		return err
+	}
+	stale := a.pick(slices.DeleteFunc(a.rig.Nodes(cluster.RoleServer), func(n *Node) bool { return n == lead }))
+	worker := a.pick(a.rig.Nodes(cluster.RoleWorker))
+	links, err := a.cut(lead, stale, faults.Raft, false)
+	if err != nil {
+		return err
+	}
+	only := links
+	for _, n := range a.rig.Nodes() {
+		if n == stale || n == worker {
+			continue
+		}
+		more, err := a.cut(n, worker, faults.Parameters, false)
+		if err != nil {
+			return err
+		}
+		links = append(links, more...)
+	}
+	err = a.strike(ctx, func() error {
+		_, err := a.rig.Inject(ctx, only, nil)
+		return err
+	})
+	if err == nil {
+		err = rest(ctx, a.Hold/4) // the others go on
+	}
+	if err != nil {
+		return err
+	}
+	// It takes a worker some seconds to give up on each of the others.
+	return a.hurt(ctx, 2*a.Hold, links...)
 }
 
 // isolate describes nodes that nobody hears and that hear nobody.
@@ -346,5 +404,5 @@ func (a *attempt) lose(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	return a.faulty(ctx, links...)
+	return a.faulty(ctx, a.Hold, links...)
 }

@@ -133,6 +133,9 @@ func (t *torture) linearizing(ctx context.Context, name string, seed uint64) (fu
 		clients.Wait()
 		// The job ends for good, after everything that may still take effect.
 		err := t.within(ctx, t.Recovery, func(ctx context.Context) error { return t.rig.Control(ctx, name, wire.VerbStop) })
+		if err != nil {
+			err = fmt.Errorf("%w: stop %s: %w", ErrStuck, name, err)
+		}
 		commits.Sync()
 		if cerr := commits.Close(); cerr != nil || err != nil {
 			return Unknown, errors.Join(err, cerr)

@@ -439,7 +439,7 @@ func (r *Rig) Voting(ctx context.Context) error {
 // until fresh votes in its place.
 func (r *Rig) Replaced(ctx context.Context, old string, fresh *Node) error {
 	if _, err := cluster.CallIdempotent(ctx, r.leader, (*cluster.Client).Remove, &wire.RemoveRequest{ClusterID: r.clusterID, Node: old}); err != nil {
-		return fmt.Errorf("remove %s: %w", old, err)
+		return fmt.Errorf("%w: remove %s: %w", ErrStuck, old, err)
 	}
 	var last error
 	for {

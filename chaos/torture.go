@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -229,6 +230,7 @@ func (t *torture) round(ctx context.Context, i int, seed *uint64) (out Round) {
 			began := time.Now()
 			err = t.within(ctx, t.Recovery, func(ctx context.Context) error { return t.obs.Progress(ctx, t.Commits) })
 			out.Recovery = time.Since(began).Seconds()
+			err = errors.Join(err, t.alive())
 		}
 		if check != nil {
 			result, cerr := check(ctx)
@@ -266,7 +268,7 @@ func (t *torture) round(ctx context.Context, i int, seed *uint64) (out Round) {
 
 // broken says whether an error is a promise that the mesh did not keep.
 func broken(err error) bool {
-	for _, promise := range []error{ErrLost, ErrDiverged, ErrFencedWrite, ErrMiscounted, ErrUncounted, ErrRegression, ErrStuck, ErrDamageUnseen, ErrNotLinearizable} {
+	for _, promise := range []error{ErrLost, ErrDiverged, ErrFencedWrite, ErrMiscounted, ErrUncounted, ErrRegression, ErrStuck, ErrEnded, ErrDamageUnseen, ErrNotLinearizable} {
 		if errors.Is(err, promise) {
 			return true
 		}
@@ -306,23 +308,43 @@ func (t *torture) audit(ctx context.Context) error {
 	return nil
 }
 
+// ErrEnded: a process ended that nobody had killed.
+var ErrEnded = errors.New("a process ended by itself")
+
+// alive says which processes do not run: every kind leaves all of them running.
+func (t *torture) alive() error {
+	var errs []error
+	for _, n := range t.rig.Nodes() {
+		if !n.Running() {
+			errs = append(errs, fmt.Errorf("%w: %s: %s", ErrEnded, n.Name, lastLine(n.Tail(2000))))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // meet waits until every replica has applied the same index, with the same chain.
 func (t *torture) meet(ctx context.Context) error {
 	for {
 		silent := false
 		var told []string
-		seen := map[string]bool{}
+		chains := map[uint64][]byte{} // by index
 		for _, n := range t.rig.Nodes(cluster.RoleServer, roleLearner) {
 			reply, err := t.rig.Status(ctx, n, t.Spec.Name)
 			if err != nil {
+				if err := t.alive(); err != nil {
+					return err
+				}
 				told, silent = append(told, fmt.Sprintf("%s: %v", n.Name, err)), true
 				continue
 			}
 			t.obs.Ledger.See(n.Name, reply, t.Spec.Name)
 			told = append(told, fmt.Sprintf("%s: index %d, chain %.4x", n.Name, reply.Applied, reply.Chain))
-			seen[fmt.Sprintf("%d %x", reply.Applied, reply.Chain)] = true
+			if other, ok := chains[reply.Applied]; ok && !bytes.Equal(other, reply.Chain) {
+				return fmt.Errorf("%w: %s", ErrDiverged, strings.Join(told, "; "))
+			}
+			chains[reply.Applied] = reply.Chain
 		}
-		if len(seen) == 1 && !silent {
+		if len(chains) == 1 && !silent {
 			return nil
 		}
 		if err := rest(ctx, lookEvery); err != nil {

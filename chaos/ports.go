@@ -3,7 +3,6 @@ package chaos
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"strconv"
@@ -33,7 +32,7 @@ func newPorts() *ports {
 		high = 1 << 16
 	}
 	// Meshes of other processes draw from the same ports: each begins elsewhere.
-	return &ports{low: lowestPort, high: high, next: lowestPort + rand.IntN(high-lowestPort), given: map[int]bool{}}
+	return &ports{low: lowestPort, high: high, next: lowestPort + os.Getpid()*97%(high-lowestPort), given: map[int]bool{}}
 }
 
 // free returns a port of host that is free for TCP and UDP.

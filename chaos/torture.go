@@ -1,7 +1,6 @@
 package chaos
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,10 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/rng"
-	"github.com/driftmesh/driftmesh/internal/wire"
 )
 
 // Verdicts of a round.
@@ -274,81 +271,4 @@ func broken(err error) bool {
 		}
 	}
 	return false
-}
-
-// audit brings the job to rest, compares the replicas and holds the state
-// against the journals, and lets the job go on.
-func (t *torture) audit(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, t.Recovery)
-	defer cancel()
-	name := t.Spec.Name
-	if err := t.rig.Control(ctx, name, wire.VerbPause); err != nil {
-		return fmt.Errorf("%w: pause: %w", ErrStuck, err)
-	}
-	if err := t.meet(ctx); err != nil {
-		return err
-	}
-	t.obs.Sync()
-	since := time.Now().UnixNano()
-	state, err := t.rig.State(ctx, name)
-	if err != nil {
-		return fmt.Errorf("%w: state: %w", ErrStuck, err)
-	}
-	t.obs.Sync()
-	broken := t.obs.Ledger.Check(state.Info)
-	t.obs.Account(func(a *Account) {
-		broken = errors.Join(broken, a.Check(state, t.Spec.Train.Batch, since), a.CheckPublished(state))
-	})
-	if broken != nil {
-		return broken
-	}
-	if err := t.rig.Control(ctx, name, wire.VerbResume); err != nil {
-		return fmt.Errorf("%w: resume: %w", ErrStuck, err)
-	}
-	return nil
-}
-
-// ErrEnded: a process ended that nobody had killed.
-var ErrEnded = errors.New("a process ended by itself")
-
-// alive says which processes do not run: every kind leaves all of them running.
-func (t *torture) alive() error {
-	var errs []error
-	for _, n := range t.rig.Nodes() {
-		if !n.Running() {
-			errs = append(errs, fmt.Errorf("%w: %s: %s", ErrEnded, n.Name, lastLine(n.Tail(2000))))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// meet waits until every replica has applied the same index, with the same chain.
-func (t *torture) meet(ctx context.Context) error {
-	for {
-		silent := false
-		var told []string
-		chains := map[uint64][]byte{} // by index
-		for _, n := range t.rig.Nodes(cluster.RoleServer, roleLearner) {
-			reply, err := t.rig.Status(ctx, n, t.Spec.Name)
-			if err != nil {
-				if err := t.alive(); err != nil {
-					return err
-				}
-				told, silent = append(told, fmt.Sprintf("%s: %v", n.Name, err)), true
-				continue
-			}
-			t.obs.Ledger.See(n.Name, reply, t.Spec.Name)
-			told = append(told, fmt.Sprintf("%s: index %d, chain %.4x", n.Name, reply.Applied, reply.Chain))
-			if other, ok := chains[reply.Applied]; ok && !bytes.Equal(other, reply.Chain) {
-				return fmt.Errorf("%w: %s", ErrDiverged, strings.Join(told, "; "))
-			}
-			chains[reply.Applied] = reply.Chain
-		}
-		if len(chains) == 1 && !silent {
-			return nil
-		}
-		if err := rest(ctx, lookEvery); err != nil {
-			return fmt.Errorf("%w: the replicas do not meet: %s: %w", ErrStuck, strings.Join(told, "; "), err)
-		}
-	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/cluster/faults"
+	"github.com/driftmesh/driftmesh/internal/freeport"
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
 
@@ -78,14 +79,12 @@ type Rig struct {
 	nodes map[string]*Node
 	gone  []*Node // that were forgotten
 	next  map[cluster.Role]int
-	ports *ports
-	// placed is the newest port where every node has an address of its own.
-	placed int
+	ports int // the newest, where every node has an address of its own
 }
 
 // NewRig founds a cluster in an empty directory and starts its processes.
 func NewRig(cfg RigConfig) (*Rig, error) {
-	r := &Rig{cfg: cfg, nursery: newNursery(), nodes: map[string]*Node{}, next: map[cluster.Role]int{}, ports: newPorts(), placed: 17000}
+	r := &Rig{cfg: cfg, nursery: newNursery(), nodes: map[string]*Node{}, next: map[cluster.Role]int{}, ports: 17000}
 	if err := r.found(); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -167,7 +166,10 @@ func (r *Rig) Add(role cluster.Role) (*Node, error) {
 	n.Prefix = prefix
 	switch role {
 	case cluster.RoleServer:
-		n.Args = append(n.Args, "--grpc", grpc, "--raft", raft, "--snapshot-bytes", strconv.FormatInt(r.cfg.SnapshotBytes, 10))
+		n.Args = append(n.Args, "--grpc", grpc, "--raft", raft)
+		if r.cfg.SnapshotBytes > 0 {
+			n.Args = append(n.Args, "--snapshot-bytes", strconv.FormatInt(r.cfg.SnapshotBytes, 10))
+		}
 	case roleLearner:
 		n.Args = append(n.Args, "--grpc", grpc, "--raft", raft)
 	case cluster.RoleWorker:
@@ -206,13 +208,13 @@ func (r *Rig) dial() cluster.DialOptions {
 // port finds a port that is free for TCP and UDP. In a network namespace of its
 // own every port is.
 func (r *Rig) port(host string) (int, error) {
+	if r.cfg.Place == nil {
+		return freeport.Find(host)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.cfg.Place != nil {
-		r.placed++
-		return r.placed, nil
-	}
-	return r.ports.free(host)
+	r.ports++
+	return r.ports, nil
 }
 
 // Forget ends a node for good: Nodes no longer lists it.
@@ -234,17 +236,24 @@ func (r *Rig) everyone() []*Node {
 }
 
 // Restart starts a node that has ended, and lets it find the others wherever
-// they are now.
+// they are now: those that it once joined through may be gone for good.
 func (r *Rig) Restart(n *Node) error {
-	if n.Role == cluster.RoleServer && !slices.Contains(n.Args, "--join") {
-		for _, s := range r.Nodes(cluster.RoleServer) {
-			if s != n {
-				n.Args = append(n.Args, "--join", s.GRPC)
-			}
+	args := make([]string, 0, len(n.Args))
+	for i := 0; i < len(n.Args); i++ {
+		switch n.Args[i] {
+		case "--join":
+			i++
+		case "--init": // founding is over; it would not look for the others
+		default:
+			args = append(args, n.Args[i])
 		}
-		// Founding is over; --init would not look for the others.
-		n.Args = slices.DeleteFunc(n.Args, func(a string) bool { return a == "--init" })
 	}
+	for _, s := range r.Nodes(cluster.RoleServer) {
+		if s != n {
+			args = append(args, "--join", s.GRPC)
+		}
+	}
+	n.Args = args
 	return n.Start()
 }
 

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/freeport"
 )
 
 // Config describes a local mesh.
@@ -245,28 +245,14 @@ func (m *Mesh) event(format string, args ...any) {
 	}
 }
 
-// freePorts asks the kernel for n ports that are free now, for TCP and UDP.
+// freePorts finds n ports that are free now, for TCP and UDP.
 func freePorts(n int) ([]int, error) {
-	var out []int
-	var held []io.Closer
-	defer func() {
-		for _, c := range held {
-			c.Close()
-		}
-	}()
-	for len(out) < n {
-		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-		if err != nil {
+	out := make([]int, n)
+	for i := range out {
+		var err error
+		if out[i], err = freeport.Find(host); err != nil {
 			return nil, fmt.Errorf("free port: %w", err)
 		}
-		held = append(held, l)
-		port := l.Addr().(*net.TCPAddr).Port
-		u, err := net.ListenPacket("udp", net.JoinHostPort(host, strconv.Itoa(port)))
-		if err != nil {
-			continue // taken for UDP: another one
-		}
-		held = append(held, u)
-		out = append(out, port)
 	}
 	return out, nil
 }

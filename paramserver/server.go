@@ -66,6 +66,7 @@ type Server struct {
 	meters      meters
 
 	publication publication
+	division    division
 }
 
 // NewServer returns a Server that answers the protocol; Run makes it act.

@@ -58,7 +58,11 @@ func (s *Server) Submit(ctx context.Context, req *wire.SubmitRequest) (*wire.Sub
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", cluster.ErrInvalid, err)
 	}
-	res, err := s.apply(ctx, &fsm.CreateJob{Job: spec.Name, Spec: req.Spec, Updates: spec.Train.Updates, Stamp: s.Clock.Now().UnixNano()})
+	create := &fsm.CreateJob{Job: spec.Name, Spec: req.Spec, Updates: spec.Train.Updates, Stamp: s.Clock.Now().UnixNano()}
+	if err := s.fill(ctx, create, spec); err != nil {
+		return nil, err
+	}
+	res, err := s.apply(ctx, create)
 	if err != nil {
 		return nil, err
 	}
@@ -69,12 +73,15 @@ func (s *Server) Submit(ctx context.Context, req *wire.SubmitRequest) (*wire.Sub
 	return reply, nil
 }
 
-// Control stops, pauses or resumes a job. Stopping lets the learner commit
-// what it has before it is fenced.
+// Control stops, pauses or resumes a job, or changes its share. Stopping lets
+// the learner commit what it has before it is fenced.
 func (s *Server) Control(ctx context.Context, req *wire.ControlRequest) (*wire.ControlReply, error) {
+	if req.Verb == wire.VerbShare {
+		return s.setShare(ctx, req)
+	}
 	to, ok := map[string]fsm.Status{wire.VerbStop: fsm.Stopped, wire.VerbPause: fsm.Paused, wire.VerbResume: fsm.Running}[req.Verb]
 	if !ok {
-		return nil, fmt.Errorf("%w: verb %q; want stop, pause or resume", cluster.ErrInvalid, req.Verb)
+		return nil, fmt.Errorf("%w: verb %q; want stop, pause, resume or share", cluster.ErrInvalid, req.Verb)
 	}
 	if !s.Replica.IsLeader() {
 		return nil, s.notLeader()
@@ -121,7 +128,7 @@ func (s *Server) Status(ctx context.Context, req *wire.StatusRequest) (*wire.Sta
 	slices.SortFunc(out.Servers, byID)
 	slices.SortFunc(out.Workers, byID)
 	slices.SortFunc(out.Learners, byID)
-	waiting := s.waitingJobs()
+	waiting, held := s.waitingJobs(), s.held()
 	s.Replica.Read(func(st *fsm.State) {
 		chain := st.Chain()
 		out.Applied, out.Chain = st.Index(), chain[:]
@@ -130,6 +137,10 @@ func (s *Server) Status(ctx context.Context, req *wire.StatusRequest) (*wire.Sta
 				x := info(j)
 				if why := waiting[j.ID]; why != "" {
 					x.Reason = "waits for a learner: " + why
+				}
+				if held != nil {
+					n := held[j.ID]
+					x.Slots = &n
 				}
 				out.Jobs = append(out.Jobs, x)
 			}
@@ -144,6 +155,7 @@ func info(j *fsm.Job) wire.JobInfo {
 		Epoch: j.Epoch, Learner: j.Learner, LearnerAddr: j.LearnerAddr, Version: j.Version,
 		Updates: j.Updates, Trajectories: j.Trajectories(),
 		StateHash: j.StateHash[:], Sessions: j.Sessions, Spec: j.Spec, CommitEpoch: j.CommitEpoch,
+		Weight: j.Weight, Priority: j.Priority,
 	}
 }
 
@@ -153,13 +165,21 @@ func (s *Server) OpenSession(ctx context.Context, req *wire.OpenSessionRequest) 
 	if err != nil {
 		return nil, err
 	}
-	// A slot has one incarnation: this one supersedes those before it.
-	var sessions []fsm.Session
-	s.Replica.Read(func(st *fsm.State) { sessions = st.OpenSessions(req.Job) })
-	for _, old := range sessions {
-		if old.Worker == req.Worker && old.Slot == req.Slot && old.ID != req.Token {
-			s.expire(ctx, req.Job, old.ID)
+	// A slot has one incarnation and samples for one job: this session ends those
+	// before it.
+	type open struct{ job, session string }
+	var old []open
+	s.Replica.Read(func(st *fsm.State) {
+		for _, j := range st.Jobs() {
+			for _, x := range st.OpenSessions(j.ID) {
+				if x.Worker == req.Worker && x.Slot == req.Slot && x.ID != req.Token {
+					old = append(old, open{j.ID, x.ID})
+				}
+			}
 		}
+	})
+	for _, o := range old {
+		s.expire(ctx, o.job, o.session)
 	}
 	return &wire.OpenSessionReply{Session: req.Token, Mark: res.Mark}, nil
 }

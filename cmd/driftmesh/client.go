@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -223,9 +224,14 @@ func printStatus(out io.Writer, s *wire.StatusReply) error {
 		fmt.Fprintln(w, "\nno jobs; driftmesh submit adds one")
 		return w.Flush()
 	}
-	fmt.Fprintln(w, "\nJOB\tSTATUS\tVERSION\tOF\tTRAJECTORIES\tEPOCH\tLEARNER\tREASON")
+	fmt.Fprintln(w, "\nJOB\tSTATUS\tVERSION\tOF\tTRAJECTORIES\tPRIORITY\tWEIGHT\tSLOTS\tEPOCH\tLEARNER\tREASON")
 	for _, j := range s.Jobs {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", j.ID, j.Status, j.Version, j.Updates, j.Trajectories, j.Epoch, j.LearnerAddr, j.Reason)
+		slots := "?" // only the leader knows
+		if j.Slots != nil {
+			slots = strconv.Itoa(*j.Slots)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%v\t%s\t%d\t%s\t%s\n",
+			j.ID, j.Status, j.Version, j.Updates, j.Trajectories, j.Priority, j.Weight, slots, j.Epoch, j.LearnerAddr, j.Reason)
 	}
 	return w.Flush()
 }

@@ -31,13 +31,17 @@ const (
 	VerbStop   = "stop"
 	VerbPause  = "pause"
 	VerbResume = "resume"
+	VerbShare  = "share" // changes Weight and Priority, not the status
 )
 
-// ControlRequest changes a job's status.
+// ControlRequest changes a job's status, or its share of the workers' slots.
 type ControlRequest struct {
 	ClusterID string `msgpack:"c"`
 	Job       string `msgpack:"j"`
 	Verb      string `msgpack:"v"`
+	// Weight and Priority come with VerbShare; nil leaves one as it is.
+	Weight   *float64 `msgpack:"w,omitempty"`
+	Priority *int     `msgpack:"p,omitempty"`
 }
 
 // ControlReply is empty: success.
@@ -92,6 +96,13 @@ type JobInfo struct {
 	Spec         []byte `msgpack:"p" json:"-"`
 	// CommitEpoch is the epoch that Version was committed under.
 	CommitEpoch uint64 `msgpack:"ce,omitempty" json:"commit_epoch"`
+	// Weight and Priority are the job's share of the workers' slots. A server that
+	// does not say has Weight 0.
+	Weight   float64 `msgpack:"w,omitempty" json:"weight"`
+	Priority int     `msgpack:"y,omitempty" json:"priority"`
+	// Slots are those that sample for the job now. Only the leader knows; nil
+	// where another server answers.
+	Slots *int `msgpack:"sl,omitempty" json:"slots,omitempty"`
 }
 
 // AssignRequest opens a slot's stream of assignments.

@@ -120,11 +120,6 @@ func (c *Client) OpenSession(ctx context.Context, r *wire.OpenSessionRequest) (*
 	return invoke[wire.OpenSessionReply](ctx, c, methodOpenSession, r)
 }
 
-// State returns a job's whole committed state.
-func (c *Client) State(ctx context.Context, r *wire.StateRequest) (*wire.StateReply, error) {
-	return invoke[wire.StateReply](ctx, c, methodState, r)
-}
-
 // Join asks to be taken into the cluster, and where its members gossip.
 func (c *Client) Join(ctx context.Context, r *wire.JoinRequest) (*wire.JoinReply, error) {
 	return invoke[wire.JoinReply](ctx, c, methodJoin, r)

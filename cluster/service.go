@@ -20,6 +20,7 @@ type MeshServer interface {
 	State(context.Context, *wire.StateRequest) (*wire.StateReply, error)
 	Join(context.Context, *wire.JoinRequest) (*wire.JoinReply, error)
 
+	StateParts(*wire.StateRequest, grpc.ServerStreamingServer[wire.StatePart]) error
 	Backup(*wire.BackupRequest, grpc.ServerStreamingServer[wire.BackupChunk]) error
 	Events(*wire.EventsRequest, grpc.ServerStreamingServer[wire.EventsReply]) error
 	Assign(*wire.AssignRequest, grpc.ServerStreamingServer[wire.Assignment]) error
@@ -37,6 +38,7 @@ const (
 	methodStatus      = "Status"
 	methodOpenSession = "OpenSession"
 	methodState       = "State"
+	methodStateParts  = "StateParts"
 	methodJoin        = "Join"
 	methodBackup      = "Backup"
 	methodEvents      = "Events"
@@ -62,6 +64,7 @@ var serviceDesc = grpc.ServiceDesc{
 		unary(methodJoin, MeshServer.Join),
 	},
 	Streams: []grpc.StreamDesc{
+		serverStream(methodStateParts, MeshServer.StateParts),
 		serverStream(methodBackup, MeshServer.Backup),
 		serverStream(methodEvents, MeshServer.Events),
 		serverStream(methodAssign, MeshServer.Assign),

@@ -52,14 +52,15 @@ func (s *Server) Submit(ctx context.Context, req *wire.SubmitRequest) (*wire.Sub
 	if err == nil {
 		err = spec.Validate()
 	}
+	var size int64
 	if err == nil {
-		_, err = NewUpdater(spec)
+		_, size, err = Check(spec)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", cluster.ErrInvalid, err)
 	}
 	create := &fsm.CreateJob{Job: spec.Name, Spec: req.Spec, Updates: spec.Train.Updates, Stamp: s.Clock.Now().UnixNano()}
-	if err := s.fill(ctx, create, spec); err != nil {
+	if err := s.fill(ctx, create, spec, size); err != nil {
 		return nil, err
 	}
 	res, err := s.apply(ctx, create)
@@ -182,33 +183,6 @@ func (s *Server) OpenSession(ctx context.Context, req *wire.OpenSessionRequest) 
 		s.expire(ctx, o.job, o.session)
 	}
 	return &wire.OpenSessionReply{Session: req.Token, Mark: res.Mark}, nil
-}
-
-// State returns a job's whole committed state; only the leader does.
-func (s *Server) State(ctx context.Context, req *wire.StateRequest) (*wire.StateReply, error) {
-	if err := s.linearize(ctx); err != nil {
-		return nil, err
-	}
-	j, err := s.mustJob(ctx, req.Job)
-	if err != nil {
-		return nil, err
-	}
-	reply := &wire.StateReply{Info: info(j), Params: j.Params, Private: j.Private}
-	if req.Sessions {
-		// Both in one view: sessions move with the state.
-		s.Replica.Read(func(st *fsm.State) {
-			if now, ok := st.Job(req.Job); ok {
-				reply = &wire.StateReply{Info: info(now), Params: now.Params, Private: now.Private}
-			}
-			for _, x := range st.Sessions(req.Job) {
-				reply.Sessions = append(reply.Sessions, wire.SessionInfo{
-					ID: x.ID, Worker: x.Worker, Slot: x.Slot, Mark: x.Mark,
-					Admitted: x.Admitted, Stale: x.Stale, Refused: x.Refused, Expired: x.Expired,
-				})
-			}
-		})
-	}
-	return reply, nil
 }
 
 // Watch streams the metric reports of a job after a version. The learner's

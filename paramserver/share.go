@@ -2,6 +2,7 @@ package paramserver
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
@@ -13,23 +14,31 @@ import (
 // older server does not know.
 const needsLevel2 = " until every server is upgraded (it needs feature level 2)"
 
+// restOfEntry is left for marks, objects and counters in a Commit of one log entry.
+const restOfEntry = 2 << 20
+
 // fill completes a job that is to be created with what feature level 2 has, and
-// refuses what the cluster's level does not.
-func (s *Server) fill(ctx context.Context, c *fsm.CreateJob, spec *job.Spec) error {
+// refuses what the cluster's level does not: a share, and a state of more bytes
+// than one log entry takes.
+func (s *Server) fill(ctx context.Context, c *fsm.CreateJob, spec *job.Spec, size int64) error {
 	if spec.Mesh.Weight != 1 {
 		c.Weight = spec.Mesh.Weight
 	}
 	c.Priority = spec.Mesh.Priority
-	if fsm.Level(c) < 2 {
+	if fsm.Level(c) < 2 && size+restOfEntry <= fsm.MaxWhole {
 		return nil
 	}
 	if ok, err := s.level2(ctx); ok || err != nil {
 		return err
 	}
-	if c.Weight != 0 {
+	switch {
+	case c.Weight != 0:
 		return fielderr.New("mesh.weight", c.Weight, "1"+needsLevel2)
+	case c.Priority != 0:
+		return fielderr.New("mesh.priority", c.Priority, "0"+needsLevel2)
 	}
-	return fielderr.New("mesh.priority", c.Priority, "0"+needsLevel2)
+	return fielderr.New("policy.hidden", spec.Policy.Hidden, fmt.Sprintf("a smaller network%s: its parameters and moments take %.1f MiB, and a state travels in one log entry of at most %d",
+		needsLevel2, float64(size)/(1<<20), fsm.MaxWhole>>20))
 }
 
 // level2 says whether the cluster has activated feature level 2. Only the

@@ -15,7 +15,6 @@ import (
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
-	"github.com/driftmesh/driftmesh/policy"
 )
 
 // modalSpec is a small network on a grid that has modes.
@@ -176,7 +175,7 @@ func TestBestObjectsSurviveARestart(t *testing.T) {
 // TestTheLargestModelFitsOneCommit, with its moments, the marks of many workers
 // and texts up to their cap.
 func TestTheLargestModelFitsOneCommit(t *testing.T) {
-	const n = policy.MaxParams + 1 // log Z
+	const n = (fsm.MaxState - 8<<20) / 12 // with two moments
 	private, err := msgpack.Marshal(map[string]any{
 		"f": 1, "t": uint64(math.MaxUint64), "s": uint64(math.MaxUint64),
 		"m": make([]byte, 4*n), "v": make([]byte, 4*n), "n": []float64{1, 1}, "o": make([]byte, 1<<16),

@@ -82,9 +82,41 @@ var ErrNoBatch = errors.New("no trajectory of the batch can be trained on")
 // LogZName is the name of the learned log Z in the parameter layout.
 const LogZName = "log_z"
 
+// Check finds the faults of a spec that NewUpdater would, without the memory
+// that a learner takes. size is what the parameters and the optimiser's moments
+// take in every Commit, in bytes.
+func Check(spec *job.Spec) (warnings []string, size int64, err error) {
+	u, err := describe(spec)
+	if err != nil {
+		return nil, 0, err
+	}
+	return u.Warnings, vectorBytes(spec, u.layout), nil
+}
+
 // NewUpdater builds everything a spec names, at version 0. Faults of the spec
 // come back as fielderr.Errors with their paths.
 func NewUpdater(spec *job.Spec) (*Updater, error) {
+	u, err := describe(spec)
+	if err != nil {
+		return nil, err
+	}
+	model := u.Model
+	u.tape = model.NewTape()
+	if u.opt, err = optim.New(optim.FromSpec(spec.Optimiser), u.layout); err != nil {
+		return nil, fielderr.Prefix("optimiser", err)
+	}
+	u.params = make([]float32, u.layout.Size())
+	u.grad = make([]float32, u.layout.Size())
+	model.Init(u.params[:model.Layout().Size()], spec.Seed)
+	u.params[len(u.params)-1] = float32(spec.Loss.LogZInit)
+	if spec.Policy.Backward == string(losses.Frozen) {
+		u.frozen = &frozenBackward{tape: model.NewTape(), params: append([]float32(nil), u.params[:len(u.params)-1]...)}
+	}
+	return u, nil
+}
+
+// describe builds an Updater without the vectors of its parameters' length.
+func describe(spec *job.Spec) (*Updater, error) {
 	env, envErr := registry.New(spec.Env.Name, spec.Env.Params)
 	loss, warnings, lossErr := losses.FromSpec(spec.Loss, spec.Policy.Backward, spec.Train.Batch)
 	if err := errors.Join(fielderr.Prefix("env", envErr), fielderr.Prefix("loss", lossErr)); err != nil {
@@ -97,20 +129,14 @@ func NewUpdater(spec *job.Spec) (*Updater, error) {
 	u := &Updater{
 		Spec: spec, Env: env, Model: model, Warnings: warnings,
 		layout: model.Layout().Append(LogZName, "log_z", 1),
-		tape:   model.NewTape(),
 		asm:    policy.NewAssembler(env),
 		loss:   loss,
 	}
-	u.opt, err = optim.New(optim.FromSpec(spec.Optimiser), u.layout)
-	if err != nil {
+	if err := optim.FromSpec(spec.Optimiser).Check(); err != nil {
 		return nil, fielderr.Prefix("optimiser", err)
 	}
-	u.params = make([]float32, u.layout.Size())
-	u.grad = make([]float32, u.layout.Size())
-	model.Init(u.params[:model.Layout().Size()], spec.Seed)
-	u.params[len(u.params)-1] = float32(spec.Loss.LogZInit)
-	if spec.Policy.Backward == string(losses.Frozen) {
-		u.frozen = &frozenBackward{tape: model.NewTape(), params: append([]float32(nil), u.params[:len(u.params)-1]...)}
+	if err := checkSize(spec, u.layout); err != nil {
+		return nil, err
 	}
 	if m, ok := env.(envs.Moded); ok && m.NumModes() > 0 {
 		u.moded, u.modes = m, metrics.NewModes(m.NumModes())

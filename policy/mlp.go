@@ -21,11 +21,10 @@ const (
 	maxWidth  = 1 << 16
 )
 
-// MaxParams is the largest number of parameters that a model may have. A
-// learner commits 12 bytes for each, 4 of the parameter and 8 of two moments,
-// in one log entry of at most 48 MiB = 50,331,648 bytes; the 2.3 MB that
-// 4,000,000 of them leave are for marks, objects and counters.
-const MaxParams = 4_000_000
+// MaxParams is the largest number of parameters that a model may have: 4 bytes
+// each fill a job's state of 256 MiB, with nothing left for an optimiser. What
+// that leaves of them is for the learner to say.
+const MaxParams = 256 << 20 / 4
 
 // MLPConfig describes a multilayer perceptron.
 type MLPConfig struct {
@@ -92,9 +91,9 @@ func NewMLP(c MLPConfig, features, actions, backwardActions int) (*MLP, error) {
 	if !c.UniformBackward && backwardActions > 0 {
 		heads = append(heads, backwardActions)
 	}
-	if !fits(features, c.Hidden, heads) {
+	if n := parameters(features, c.Hidden, heads); n > MaxParams {
 		return nil, fielderr.New("hidden", c.Hidden, fmt.Sprintf(
-			"at most %.1f M parameters: 4 bytes each and 8 of moments travel in one commit of at most 48 MiB", MaxParams/1e6))
+			"a smaller network: %.0f parameters × 4 bytes = %.0f MiB; a state may have %d MiB", n, math.Ceil(n*4/(1<<20)), MaxParams*4>>20))
 	}
 	in := features
 	for i, width := range c.Hidden {
@@ -110,30 +109,19 @@ func NewMLP(c MLPConfig, features, actions, backwardActions int) (*MLP, error) {
 	return m, nil
 }
 
-// fits says whether layers of these widths have at most MaxParams parameters.
-// Widths come from a user's file: no product of them is formed that overflows.
-func fits(features int, hidden, heads []int) bool {
-	left := int64(MaxParams)
-	layer := func(in, out int) bool {
-		if int64(out) > left/(int64(in)+1) { // in weights and a bias for each
-			return false
-		}
-		left -= int64(out) * (int64(in) + 1)
-		return true
-	}
+// parameters counts those of layers of these widths. Widths come from a user's
+// file: their products overflow integers, and float64 is exact up to 2⁵³.
+func parameters(features int, hidden, heads []int) (n float64) {
+	layer := func(in, out int) { n += (float64(in) + 1) * float64(out) } // in weights and a bias for each
 	in := features
 	for _, width := range hidden {
-		if !layer(in, width) {
-			return false
-		}
+		layer(in, width)
 		in = width
 	}
 	for _, out := range heads {
-		if !layer(in, out) {
-			return false
-		}
+		layer(in, out)
 	}
-	return true
+	return n
 }
 
 // add appends a layer's tensors to the layout.

@@ -187,7 +187,7 @@ func TestSizeIsCappedToTheParameter(t *testing.T) {
 		c.features++
 		var fe *fielderr.Error
 		if err := build(c.features, c.actions, c.backward, c.uniform, 1); !errors.As(err, &fe) || fe.Path != "hidden" ||
-			!strings.Contains(fe.Want, "at most 4.0 M parameters") {
+			!strings.Contains(fe.Want, "67108865 parameters × 4 bytes = 257 MiB; a state may have 256 MiB") {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}

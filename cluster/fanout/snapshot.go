@@ -61,26 +61,8 @@ func (s *Snapshot) Params() ([]float32, error) {
 		if s.Head.Encoding == wire.BF16 {
 			s.params, s.err = bf16.Decode(s.Data)
 		} else {
-			s.params, s.err = decodeFloats(s.Data)
+			s.params, s.err = wire.DecodeFloats(s.Data)
 		}
 	})
 	return s.params, s.err
-}
-
-// decodeFloats is wire.DecodeFloats for snapshots that come in parts.
-func decodeFloats(data []byte) ([]float32, error) {
-	out := make([]float32, 0, len(data)/4)
-	for len(data) > 0 {
-		n := min(len(data), wire.MaxPart)
-		part, err := wire.DecodeFloats(data[:n])
-		if err != nil {
-			return nil, err
-		}
-		if n == len(data) && len(out) == 0 {
-			return part, nil
-		}
-		out = append(out, part...)
-		data = data[n:]
-	}
-	return out, nil
 }

@@ -15,7 +15,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/paramserver"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 )
 
@@ -98,11 +100,15 @@ func newSubmitCmd() *cobra.Command {
 		Short: "Submit a job to a running cluster",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			spec, u, err := (&jobFlags{sets: sets}).load(args[0])
+			spec, src, err := job.Load(args[0], sets)
 			if err != nil {
-				return err
+				return userFault{err}
 			}
-			for _, w := range u.Warnings {
+			warnings, _, err := paramserver.Check(spec)
+			if err != nil {
+				return src.Locate(err)
+			}
+			for _, w := range warnings {
 				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", w)
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), answerTimeout)

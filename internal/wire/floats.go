@@ -19,10 +19,10 @@ func EncodeFloats(dst []byte, v []float32) []byte {
 }
 
 // DecodeFloats is the inverse of EncodeFloats. A length that is not a multiple
-// of four is ErrFrame, more than MaxFrame bytes ErrTooLarge.
+// of four is ErrFrame, more than MaxParameters bytes ErrTooLarge.
 func DecodeFloats(data []byte) ([]float32, error) {
-	if len(data) > MaxFrame {
-		return nil, fmt.Errorf("%w: %d bytes of float32, the cap is %d", ErrTooLarge, len(data), MaxFrame)
+	if len(data) > MaxParameters {
+		return nil, fmt.Errorf("%w: %d bytes of float32, the cap is %d", ErrTooLarge, len(data), MaxParameters)
 	}
 	if len(data)%4 != 0 {
 		return nil, fmt.Errorf("%w: %d bytes are not a whole number of float32", ErrFrame, len(data))

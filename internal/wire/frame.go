@@ -21,6 +21,7 @@ type bulky interface{ payloadSize() int }
 
 func (s *Snapshot) payloadSize() int   { return len(s.Params) }
 func (s *StateReply) payloadSize() int { return len(s.Params) + len(s.Private) + len(s.Info.Spec) }
+func (p *StatePart) payloadSize() int  { return len(p.Data) }
 func (u *Uplink) payloadSize() int     { return len(u.Batch) }
 
 // Marshal returns the msgpack form of a message: a map keyed by the short field

@@ -25,7 +25,7 @@ func messages() map[string]any {
 	for _, m := range []any{
 		&wire.SubmitRequest{}, &wire.SubmitReply{}, &wire.ControlRequest{}, &wire.StatusRequest{}, &wire.StatusReply{},
 		&wire.AssignRequest{}, &wire.Assignment{}, &wire.OpenSessionRequest{}, &wire.OpenSessionReply{},
-		&wire.SubscribeRequest{}, &wire.Snapshot{}, &wire.StateRequest{}, &wire.StateReply{}, &wire.Uplink{}, &wire.Downlink{},
+		&wire.SubscribeRequest{}, &wire.Snapshot{}, &wire.StateRequest{}, &wire.StateReply{}, &wire.StatePart{}, &wire.Uplink{}, &wire.Downlink{},
 		&wire.WatchRequest{}, &wire.WatchReply{}, &wire.JoinRequest{}, &wire.JoinReply{},
 		&wire.ChainReply{}, &wire.ChainRequest{}, &wire.ControlReply{}, &wire.FollowReply{}, &wire.FollowRequest{}, &wire.MembersReply{}, &wire.MembersRequest{},
 		&wire.ReadIndexReply{}, &wire.ReadIndexRequest{}, &wire.RemoveReply{}, &wire.RemoveRequest{},

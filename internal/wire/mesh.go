@@ -160,6 +160,8 @@ type StateRequest struct {
 	ClusterID string `msgpack:"c"`
 	Job       string `msgpack:"j"`
 	Sessions  bool   `msgpack:"s,omitempty"` // list the worker sessions too
+	// Parts says that the asker takes a large state in parts.
+	Parts bool `msgpack:"p,omitempty"`
 }
 
 // StateReply is the committed state of a job.
@@ -168,6 +170,29 @@ type StateReply struct {
 	Params  []byte  `msgpack:"p"` // little-endian float32
 	Private []byte  `msgpack:"s"` // learner state that is not published
 	// Sessions, where asked for, are all that ever were, by ID.
+	Sessions []SessionInfo `msgpack:"n,omitempty"`
+	// InParts says that the state does not go into one message: Params and Private
+	// are empty, and the method StateParts has them.
+	InParts bool `msgpack:"x,omitempty"`
+}
+
+// MaxWholeState is the most bytes of a state in one StateReply; a larger one
+// comes in parts.
+const MaxWholeState = MaxFrame / 2
+
+// StatePart is one message of a state in parts. The first has Head and no Data,
+// the others nothing but Data, MaxPart bytes in all but the last: Params and
+// then Private.
+type StatePart struct {
+	Head *StateHead `msgpack:"h,omitempty"`
+	Data []byte     `msgpack:"d,omitempty"`
+}
+
+// StateHead says what comes. Info has the hash of it.
+type StateHead struct {
+	Info     JobInfo       `msgpack:"i"`
+	Params   int64         `msgpack:"p"` // bytes
+	Private  int64         `msgpack:"s"` // bytes
 	Sessions []SessionInfo `msgpack:"n,omitempty"`
 }
 

@@ -212,7 +212,7 @@ func TestFloats(t *testing.T) {
 	if _, err := wire.DecodeFloats(make([]byte, 5)); !errors.Is(err, wire.ErrFrame) {
 		t.Errorf("5 bytes: got %v, want ErrFrame", err)
 	}
-	if _, err := wire.DecodeFloats(make([]byte, wire.MaxFrame+4)); !errors.Is(err, wire.ErrTooLarge) {
+	if _, err := wire.DecodeFloats(make([]byte, wire.MaxParameters+4)); !errors.Is(err, wire.ErrTooLarge) {
 		t.Errorf("over the cap: got %v, want ErrTooLarge", err)
 	}
 }

@@ -91,10 +91,21 @@ type Optimiser struct {
 	state State
 }
 
+// Moments is how many vectors of the parameters' length an optimiser keeps.
+func (h Hyper) Moments() int {
+	switch {
+	case h.Kind == Adam:
+		return 2
+	case h.Momentum > 0:
+		return 1
+	}
+	return 0
+}
+
 // New returns an optimiser at step 0 for parameters of that layout. Faults in h
 // are *fielderr.Error, joined when there are several.
 func New(h Hyper, layout policy.Layout) (*Optimiser, error) {
-	if err := h.validate(); err != nil {
+	if err := h.Check(); err != nil {
 		return nil, err
 	}
 	o := &Optimiser{hyper: h, size: layout.Size()}
@@ -108,16 +119,17 @@ func New(h Hyper, layout policy.Layout) (*Optimiser, error) {
 		}
 		o.spans = append(o.spans, span{p.Offset, p.Offset + p.Len(), p.Group})
 	}
-	if h.Kind == Adam || h.Momentum > 0 {
+	if h.Moments() > 0 {
 		o.state.M = make([]float32, o.size)
 	}
-	if h.Kind == Adam {
+	if h.Moments() > 1 {
 		o.state.V = make([]float32, o.size)
 	}
 	return o, nil
 }
 
-func (h *Hyper) validate() error {
+// Check says what is wrong with the constants, as New does.
+func (h Hyper) Check() error {
 	var faults []error
 	within := func(path string, v float64, ok bool, want string) {
 		if !ok || math.IsNaN(v) || math.IsInf(v, 0) {

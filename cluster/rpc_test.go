@@ -114,7 +114,7 @@ func (n *node) Deliver(s grpc.BidiStreamingServer[wire.Uplink, wire.Downlink]) e
 }
 
 // serve offers n on a free port of loopback and returns its address.
-func serve(t *testing.T, n *node) string {
+func serve(t *testing.T, n cluster.MeshServer) string {
 	t.Helper()
 	l, err := cluster.Security{}.Listen(context.Background(), "127.0.0.1:0")
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/driftmesh/driftmesh/internal/piecewise"
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
 
@@ -56,7 +57,7 @@ func receiveState(stream grpc.ServerStreamingClient[wire.StatePart]) (*wire.Stat
 		data = append(data, part.Data...)
 	}
 	out := &wire.StateReply{Info: h.Info, Params: data[:h.Params:h.Params], Private: data[h.Params:], Sessions: h.Sessions}
-	params, private := sha256.Sum256(out.Params), sha256.Sum256(out.Private)
+	params, private := piecewise.Sum256(out.Params), piecewise.Sum256(out.Private)
 	if sum := sha256.Sum256(append(params[:], private[:]...)); !bytes.Equal(sum[:], h.Info.StateHash) {
 		return nil, fmt.Errorf("%w: the state of version %d does not match its hash", wire.ErrFrame, h.Info.Version)
 	}

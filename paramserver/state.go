@@ -1,11 +1,13 @@
 package paramserver
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
 	"github.com/vmihailenco/msgpack/v5"
 
+	"github.com/driftmesh/driftmesh/internal/piecewise"
 	"github.com/driftmesh/driftmesh/internal/runs"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/metrics"
@@ -66,11 +68,13 @@ func (u *Updater) Marshal() (params, priv []byte, err error) {
 			return nil, nil, fmt.Errorf("modes: %w", err)
 		}
 	}
-	priv, err = msgpack.Marshal(&p)
-	if err != nil {
+	var buf bytes.Buffer
+	buf.Grow(len(p.First) + len(p.Second) + len(p.Replay) + 64<<10)
+	enc := msgpack.NewEncoder(piecewise.Writer{W: &buf})
+	if err := enc.Encode(&p); err != nil {
 		return nil, nil, fmt.Errorf("learner state: %w", err)
 	}
-	return wire.EncodeFloats(nil, u.params), priv, nil
+	return wire.EncodeFloats(nil, u.params), buf.Bytes(), nil
 }
 
 // Restore makes the Updater continue from a committed state. A state that does

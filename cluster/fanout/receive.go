@@ -2,10 +2,10 @@ package fanout
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 
+	"github.com/driftmesh/driftmesh/internal/piecewise"
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
 
@@ -98,7 +98,7 @@ func (r *receiver) extend(part []byte) (*Snapshot, error) {
 
 func (r *receiver) verified(head wire.Head, data []byte) (*Snapshot, error) {
 	if head.Size > 0 {
-		if sum := sha256.Sum256(data); !bytes.Equal(sum[:], head.Hash) {
+		if sum := piecewise.Sum256(data); !bytes.Equal(sum[:], head.Hash) {
 			return nil, fmt.Errorf("%w: version %d", ErrWrongBytes, head.Position.Version)
 		}
 	}

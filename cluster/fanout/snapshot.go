@@ -9,11 +9,11 @@
 package fanout
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"sync"
 
 	"github.com/driftmesh/driftmesh/internal/bf16"
+	"github.com/driftmesh/driftmesh/internal/piecewise"
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
 
@@ -38,7 +38,7 @@ func NewSnapshot(h wire.Head, params, hash []byte) (*Snapshot, error) {
 		if err != nil {
 			return nil, fmt.Errorf("publish version %d: %w", h.Position.Version, err)
 		}
-		sum := sha256.Sum256(data)
+		sum := piecewise.Sum256(data)
 		s.Data, s.Head.Hash = data, sum[:]
 	}
 	if len(s.Data) == 0 {

@@ -133,9 +133,10 @@ type follower struct {
 	leader  *cluster.Leader
 	cluster string
 
-	submitted bool      // the servers know the job
-	status    string    // how it ended
-	pulled    time.Time // when the committed state was last copied
+	submitted bool          // the servers know the job
+	status    string        // how it ended
+	pulled    time.Time     // when the committed state was last copied
+	pulling   time.Duration // how long that took: a large state is copied less often
 }
 
 func (m *follower) follow(ctx context.Context) error {
@@ -315,7 +316,7 @@ func (m *follower) watch(ctx context.Context) error {
 		if err := m.s.row(r.Row, r.Timing); err != nil {
 			return localFault{err}
 		}
-		if time.Since(m.pulled) >= checkpointEvery {
+		if time.Since(m.pulled) >= max(checkpointEvery, 10*m.pulling) {
 			if err := m.pull(ctx); err != nil {
 				return err
 			}
@@ -332,6 +333,7 @@ func (m *follower) watch(ctx context.Context) error {
 
 // pull copies the committed state into the Updater and the run folder.
 func (m *follower) pull(ctx context.Context) error {
+	began := time.Now()
 	reply, err := cluster.CallIdempotent(ctx, m.leader, (*cluster.Client).State, &wire.StateRequest{ClusterID: m.cluster, Job: m.s.spec.Name})
 	if err != nil {
 		return fmt.Errorf("committed state: %w", err)
@@ -342,7 +344,6 @@ func (m *follower) pull(ctx context.Context) error {
 	if err := m.u.Restore(reply.Info.Version, reply.Params, reply.Private); err != nil {
 		return localFault{err}
 	}
-	m.pulled = time.Now()
 	if b := m.u.Bias(); b != nil {
 		if err := m.s.run.WriteBias(b); err != nil {
 			return localFault{err}
@@ -352,5 +353,7 @@ func (m *follower) pull(ctx context.Context) error {
 	if err != nil {
 		return localFault{err}
 	}
+	m.pulled = time.Now()
+	m.pulling = m.pulled.Sub(began)
 	return nil
 }

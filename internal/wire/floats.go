@@ -10,7 +10,11 @@ import (
 // an element. The bits travel unchanged, those of NaNs included.
 func EncodeFloats(dst []byte, v []float32) []byte {
 	off := len(dst)
-	dst = append(dst, make([]byte, 4*len(v))...)
+	if dst == nil {
+		dst = make([]byte, 4*len(v)) // append would clear it once more, in one go
+	} else {
+		dst = append(dst, make([]byte, 4*len(v))...)
+	}
 	out := dst[off:]
 	for i, x := range v {
 		binary.LittleEndian.PutUint32(out[4*i:], math.Float32bits(x))

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash"
 	"slices"
+
+	"github.com/driftmesh/driftmesh/internal/piecewise"
 )
 
 // Caps of pending transfers. Memory grows with the parts that arrived, never
@@ -57,7 +59,7 @@ func Split(encoded []byte, limit int) ([][]byte, error) {
 	if room <= 0 || (len(encoded)-1)/room+1 > maxParts {
 		return nil, fmt.Errorf("%w: %d bytes do not go into %d entries of %d", ErrTooLarge, len(encoded), maxParts, limit)
 	}
-	c := Chunk{Transfer: sha256.Sum256(encoded), Parts: (len(encoded)-1)/room + 1, Size: int64(len(encoded))}
+	c := Chunk{Transfer: piecewise.Sum256(encoded), Parts: (len(encoded)-1)/room + 1, Size: int64(len(encoded))}
 	out := make([][]byte, 0, c.Parts)
 	for part := range slices.Chunk(encoded, room) {
 		c.Data = part

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/driftmesh/driftmesh/internal/piecewise"
 	"github.com/vmihailenco/msgpack/v5"
 )
 
@@ -158,7 +159,7 @@ func checkHeader(data []byte) error {
 // encodeBody writes the one msgpack form that both commands and snapshot
 // sections use: structs as maps in field order, integers in their shortest form.
 func encodeBody(buf *bytes.Buffer, v any) error {
-	enc := msgpack.NewEncoder(buf)
+	enc := msgpack.NewEncoder(piecewise.Writer{W: buf})
 	enc.UseCompactInts(true)
 	return enc.Encode(v)
 }
@@ -169,7 +170,7 @@ func decodeBody(body []byte, into any) error {
 	if err := checkShape(body); err != nil {
 		return err
 	}
-	dec := msgpack.NewDecoder(bytes.NewReader(body))
+	dec := msgpack.NewDecoder(piecewise.Reader{Scanner: bytes.NewReader(body)})
 	dec.DisallowUnknownFields(true)
 	dec.DisableAllocLimit(true) // every length lies within body; growing in steps would copy large blobs many times
 	if err := dec.Decode(into); err != nil {

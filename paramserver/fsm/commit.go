@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+
+	"github.com/driftmesh/driftmesh/internal/piecewise"
 )
 
 // Caps of the best objects that a job keeps.
@@ -48,7 +50,7 @@ func (e *entry) commit(c Commit, digest Hash) (Result, []Hash) {
 		return *r, nil
 	}
 
-	params, private := sha256.Sum256(c.Params), sha256.Sum256(c.Private)
+	params, private := piecewise.Sum256(c.Params), piecewise.Sum256(c.Private)
 	e.Params, e.Private = c.Params, c.Private
 	e.ParamsHash, e.privateHash, e.StateHash = params, private, stateHash(params, private)
 	e.HasState, e.Version, e.CommitEpoch, e.Committed = true, c.Version, c.Epoch, c.Stamp

@@ -10,6 +10,8 @@ import (
 	"io"
 	"maps"
 	"slices"
+
+	"github.com/driftmesh/driftmesh/internal/piecewise"
 )
 
 // A snapshot is the magic, the format version, the feature level that the
@@ -142,8 +144,8 @@ func (e *snapshotWriter) write(b []byte) {
 	if e.err != nil {
 		return
 	}
-	e.sum.Write(b)
-	_, e.err = e.w.Write(b)
+	piecewise.Write(e.sum, b) // a hash never fails
+	_, e.err = piecewise.Write(e.w, b)
 }
 
 func (e *snapshotWriter) section(kind byte, body []byte) {

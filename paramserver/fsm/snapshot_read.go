@@ -10,6 +10,8 @@ import (
 	"hash"
 	"io"
 	"slices"
+
+	"github.com/driftmesh/driftmesh/internal/piecewise"
 )
 
 // DecodeSnapshot reads and verifies what Encode wrote: the digest of the whole,
@@ -160,7 +162,7 @@ func (d *snapshotReader) blobs(e *entry, privateHash Hash) error {
 		}
 		return nil
 	}
-	params, private := sha256.Sum256(e.Params), sha256.Sum256(e.Private)
+	params, private := piecewise.Sum256(e.Params), piecewise.Sum256(e.Private)
 	if params != e.ParamsHash || private != privateHash || stateHash(params, private) != e.StateHash {
 		return errors.New("state does not match its hash")
 	}

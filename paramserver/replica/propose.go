@@ -19,6 +19,11 @@ const maxInFlight = 16 << 20
 // refuses entries above 64 MiB.
 const maxWhole = 48 << 20
 
+// chunkSize is that of a part of a command above fsm.MaxEntry: small enough that
+// maxAppend of them cross a slow link within rpcTimeout, and that others get
+// their turn in between.
+const chunkSize = 1 << 20
+
 // entryOverhead is what an entry costs besides its data: the structures around it.
 const entryOverhead = 1 << 10
 
@@ -136,8 +141,11 @@ func (r *Replica) again(ctx context.Context, f *Future) bool {
 func (r *Replica) split(encoded []byte) ([][]byte, error) {
 	level := uint8(0)
 	r.Read(func(s *fsm.State) { level = s.FeatureLevel() })
+	if level >= 2 && len(encoded) > fsm.MaxEntry {
+		return fsm.Split(encoded, chunkSize)
+	}
 	if level >= 2 {
-		return fsm.Split(encoded, fsm.MaxEntry)
+		return [][]byte{encoded}, nil
 	}
 	if len(encoded) > maxWhole {
 		return nil, fmt.Errorf("%w: %d bytes; the cap is %d until every server is upgraded (feature level 2)", fsm.ErrTooLarge, len(encoded), maxWhole)

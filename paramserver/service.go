@@ -252,45 +252,11 @@ func (s *Server) Deliver(stream grpc.BidiStreamingServer[wire.Uplink, wire.Downl
 	if intake == nil {
 		return fmt.Errorf("%w: no learner of job %q here", cluster.ErrUnavailable, hello.Job)
 	}
-	mark, err := s.mark(stream.Context(), hello)
-	if err != nil {
-		return err
-	}
-	next, err := intake.Open(hello.Session, mark)
-	if err != nil {
-		return fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
-	}
-	defer intake.Leave(hello.Session)
-	received := make(chan error, 1)
-	go func() { received <- receive(stream, intake, hello.Session) }() // ends with the stream's context
-
-	down := wire.Downlink{Resume: next}
-	for {
+	return intake.Serve(stream, hello.Session, func() (uint64, <-chan struct{}, error) {
 		applied := s.Replica.Changed()
-		credit, changed, open := intake.Credit(hello.Session)
-		if !open {
-			return fmt.Errorf("%w: the learner's lease has ended", cluster.ErrUnavailable)
-		}
 		mark, err := s.mark(stream.Context(), hello)
-		if err != nil {
-			return err
-		}
-		if down.Resume > 0 || mark != down.Mark || credit != down.Credit {
-			down.Mark, down.Credit = mark, credit
-			if err := stream.Send(&down); err != nil {
-				return err
-			}
-			down.Resume = 0
-		}
-		select {
-		case err := <-received:
-			return err
-		case <-applied:
-		case <-changed:
-		case <-stream.Context().Done():
-			return nil
-		}
-	}
+		return mark, applied, err
+	})
 }
 
 // mark is the committed mark of a session.
@@ -336,24 +302,4 @@ func (s *Server) mustJob(ctx context.Context, id string) (*fsm.Job, error) {
 		return j, nil
 	}
 	return nil, fmt.Errorf("job %q: %w", id, cluster.ErrNotFound)
-}
-
-func receive(stream grpc.BidiStreamingServer[wire.Uplink, wire.Downlink], in *Intake, session string) error {
-	for {
-		m, err := stream.Recv()
-		if err != nil {
-			return nil // the worker has gone; it resumes on a new stream
-		}
-		batch, err := wire.DecodeBatch(m.Batch)
-		if err != nil {
-			return err
-		}
-		trajectories, err := batch.Trajectories(session)
-		if err != nil {
-			return err
-		}
-		if err := in.Offer(session, trajectories); err != nil {
-			return err
-		}
-	}
 }

@@ -141,13 +141,21 @@ func (l *Learner) train(ctx, commits context.Context) error {
 	return nil
 }
 
+// lookEvery is how often a learner without a batch looks for the answers to its
+// commits: what it measures as a commit's time is longer by half of that.
+const lookEvery = 2 * time.Millisecond
+
 // next waits for a batch, but not idly beyond the end of an open window: workers
 // whose outbox is full send nothing until a mark covers what they sent, and
-// that mark is in the Commit of the window.
+// that mark is in the Commit of the window. Nor do answers wait for a batch: a
+// commit would seem to take as long as a slow sampler, and its window grow with it.
 func (l *Learner) next(ctx, commits context.Context) ([]wire.Trajectory, error) {
 	for {
 		wait, cancel := ctx, context.CancelFunc(func() {})
-		if l.window.Open() {
+		switch {
+		case len(l.inFlight) > 0:
+			wait, cancel = context.WithTimeout(ctx, lookEvery)
+		case l.window.Open():
 			wait, cancel = context.WithTimeout(ctx, l.window.Left(l.Clock.Now()))
 		}
 		batch, err := l.Feed.Next(wait, l.Updater.Version(), l.Updater.Params())

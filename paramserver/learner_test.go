@@ -250,6 +250,37 @@ func TestLearnerToldToEndCommitsWhatItHas(t *testing.T) {
 	}
 }
 
+// TestLearnerHearsAnswersWhileNoBatchComes: the commit time, which stretches the
+// window, does not contain the time that a slow sampler takes.
+func TestLearnerHearsAnswersWhileNoBatchComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const commit, idle = 10 * time.Millisecond, time.Second
+		b := newBench(t, 1000, 2*stepTime)
+		b.feed.last = 13
+		b.log.hold = func(int) <-chan struct{} {
+			answered := make(chan struct{})
+			time.AfterFunc(commit, func() { close(answered) })
+			return answered
+		}
+		ctx, end := context.WithTimeout(t.Context(), idle)
+		defer end()
+		var last uint64
+		var heard time.Duration
+		began := time.Now()
+		b.OnCommit = func(c *fsm.Commit, took time.Duration) {
+			if last, heard = c.Version, time.Since(began); took > 2*commit {
+				t.Errorf("the commit of version %d took %v, it was answered after %v", c.Version, took, commit)
+			}
+		}
+		if err := b.Run(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		if last != 13 || heard > idle/2 {
+			t.Errorf("version %d was heard of last, after %v", last, heard)
+		}
+	})
+}
+
 // TestLearnerEndsWithoutAnswers when told to, if late.
 func TestLearnerEndsWithoutAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

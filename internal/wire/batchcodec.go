@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // batchFrame is a Batch on the wire. Columns are byte strings: one length field
@@ -28,34 +29,23 @@ func EncodeBatch(dst []byte, b *Batch) ([]byte, error) {
 	if err := b.check(); err != nil {
 		return dst, err
 	}
-	f := batchFrame{
-		FirstSeq:     b.FirstSeq,
-		Epoch:        b.Epoch,
-		Version:      b.Version,
-		Count:        uint32(b.Len()),
-		Width:        actionWidth(b.Actions),
-		Lengths:      make([]byte, 0, 2*b.Len()),
-		LogReward:    appendDoubles(make([]byte, 0, 8*b.Len()), b.LogReward),
-		LogBehaviour: appendDoubles(make([]byte, 0, 8*b.Len()), b.LogBehaviour),
+	out := appendBatchFrame(slices.Grow(dst, batchFrameSize(b)), b)
+	if n := len(out) - len(dst); n > MaxFrame {
+		return dst, fmt.Errorf("%w: a batch takes %d bytes, the cap is %d", ErrTooLarge, n, MaxFrame)
 	}
-	for _, l := range b.Lengths {
-		f.Lengths = binary.AppendUvarint(f.Lengths, uint64(l))
-	}
-	f.Actions = appendActions(make([]byte, 0, int(f.Width)*len(b.Actions)), b.Actions, f.Width)
-	data, err := Marshal(&f)
-	if err != nil {
-		return dst, err
-	}
-	return append(dst, data...), nil
+	return out, nil
 }
 
 // DecodeBatch parses what EncodeBatch wrote, and only that: the columns must
 // fit together and keep the caps, which are checked before anything of their
 // size is allocated. It keeps no reference to data.
 func DecodeBatch(data []byte) (*Batch, error) {
-	var f batchFrame
-	if err := Unmarshal(data, &f); err != nil {
-		return nil, err
+	f, ok := readBatchFrame(data)
+	if !ok {
+		f = batchFrame{}
+		if err := Unmarshal(data, &f); err != nil {
+			return nil, err
+		}
 	}
 	n := int(f.Count)
 	switch {
@@ -126,13 +116,17 @@ func actionWidth(actions []int32) uint8 {
 }
 
 func appendActions(dst []byte, actions []int32, width uint8) []byte {
-	for _, a := range actions {
-		switch width {
-		case 1:
+	switch width {
+	case 1:
+		for _, a := range actions {
 			dst = append(dst, byte(a))
-		case 2:
+		}
+	case 2:
+		for _, a := range actions {
 			dst = binary.LittleEndian.AppendUint16(dst, uint16(a))
-		default:
+		}
+	default:
+		for _, a := range actions {
 			dst = binary.LittleEndian.AppendUint32(dst, uint32(a))
 		}
 	}
@@ -143,13 +137,17 @@ func appendActions(dst []byte, actions []int32, width uint8) []byte {
 // comes out negative, which Batch.check refuses.
 func readActions(data []byte, width uint8) []int32 {
 	out := make([]int32, len(data)/int(width))
-	for i := range out {
-		switch width {
-		case 1:
-			out[i] = int32(data[i])
-		case 2:
+	switch width {
+	case 1:
+		for i, a := range data {
+			out[i] = int32(a)
+		}
+	case 2:
+		for i := range out {
 			out[i] = int32(binary.LittleEndian.Uint16(data[2*i:]))
-		default:
+		}
+	default:
+		for i := range out {
 			out[i] = int32(binary.LittleEndian.Uint32(data[4*i:]))
 		}
 	}

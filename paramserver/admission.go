@@ -39,6 +39,7 @@ type Admission struct {
 	head     int
 	sessions map[string]*stream
 	order    []string // sessions in order of opening, for deterministic marks
+	active   int      // sessions with a stream
 
 	Duplicates uint64 // trajectories received again and dropped
 	// OnStale, when set, sees every trajectory that is dropped as stale, before
@@ -74,7 +75,9 @@ func (a *Admission) Open(session string, mark uint64) uint64 {
 		a.order = append(a.order, session)
 		slices.Sort(a.order)
 	}
-	s.streams++
+	if s.streams++; s.streams == 1 {
+		a.active++
+	}
 	return s.next
 }
 
@@ -123,10 +126,13 @@ func (a *Admission) Take(n int, version uint64, now time.Time, dst []wire.Trajec
 		return dst[:0]
 	}
 	dst = dst[:0]
+	var s *stream // of the trajectory before: they come in runs
 	for len(dst) < n {
 		t := &a.queue[a.head]
 		if a.usable(t, version) {
-			s := a.sessions[t.Session]
+			if s == nil || s.pending.Session != t.Session {
+				s = a.sessions[t.Session]
+			}
 			s.settled = t.Seq
 			s.pending.Seq = t.Seq
 			s.pending.Admitted++
@@ -247,10 +253,22 @@ func (a *Admission) Credit(session string) uint64 {
 	if s == nil {
 		return 0
 	}
-	n := a.active()
-	share := (a.capacity + n - 1) / n
-	s.credit = max(s.credit, s.settled+uint64(share+a.rollout-1))
+	s.credit = max(s.credit, s.settled+uint64(a.share()+a.rollout-1))
 	return s.credit
+}
+
+// share is a session's part of the queue.
+func (a *Admission) share() int {
+	n := max(1, a.active)
+	return (a.capacity + n - 1) / n
+}
+
+// Short says whether a session that was told of credit up to told should hear of
+// more: less than half of its share, or of two rollouts, is left of it. A session
+// that is not short can send, so that nothing waits for what it was not told.
+func (a *Admission) Short(session string, told uint64) bool {
+	s := a.sessions[session]
+	return s != nil && told < s.next-1+uint64(max(a.share()/2, 2*a.rollout))
 }
 
 // Granted is the credit that the session was last told of.
@@ -268,16 +286,8 @@ func (a *Admission) Waiting() int { return len(a.queue) - a.head }
 // claim to a share of the queue; what it delivered is settled in its turn.
 func (a *Admission) Close(session string) {
 	if s := a.sessions[session]; s != nil {
-		s.streams--
-	}
-}
-
-func (a *Admission) active() int {
-	n := 0
-	for _, s := range a.sessions {
-		if s.streams > 0 {
-			n++
+		if s.streams--; s.streams == 0 {
+			a.active--
 		}
 	}
-	return max(1, n)
 }

@@ -39,7 +39,8 @@ func (in *Intake) Serve(stream grpc.BidiStreamingServer[wire.Uplink, wire.Downli
 		if err != nil {
 			return err
 		}
-		if down.Resume > 0 || mark != down.Mark || credit != down.Credit {
+		// Credit is told of in halves of the share, and with every mark.
+		if down.Resume > 0 || mark != down.Mark || credit != down.Credit && in.short(session, down.Credit) {
 			down.Mark, down.Credit = mark, credit
 			if err := stream.Send(&down); err != nil {
 				return err

@@ -66,6 +66,43 @@ func TestIntakeWakesWhoWaits(t *testing.T) {
 	})
 }
 
+// TestIntakeWakesOnlyWhomItConcerns: what one session delivers, and what is taken of
+// it, is nothing to the streams of others; a larger share is.
+func TestIntakeWakesOnlyWhomItConcerns(t *testing.T) {
+	in := paramserver.NewIntake(paramserver.NewAdmission(16, 4, paramserver.Bounds{}), func() int { return 8 }, clock.Real{}, slog.New(slog.DiscardHandler))
+	for _, s := range []string{"a", "b"} {
+		if _, err := in.Open(s, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, a, _ := in.Credit("a")
+	_, b, _ := in.Credit("b")
+	woken := func(c <-chan struct{}) bool {
+		select {
+		case <-c:
+			return true
+		default:
+			return false
+		}
+	}
+	if err := in.Offer("a", run(1, 8, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if !woken(a) || woken(b) {
+		t.Errorf("a delivered: a woken %v, b woken %v", woken(a), woken(b))
+	}
+	_, a, _ = in.Credit("a")
+	if _, err := in.Next(t.Context(), 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	if !woken(a) || woken(b) {
+		t.Errorf("a's were taken: a woken %v, b woken %v", woken(a), woken(b))
+	}
+	if in.Leave("a"); !woken(b) {
+		t.Error("a left and b, whose share is larger now, does not hear of it")
+	}
+}
+
 // TestIntakeClosesWithItsLease: nothing of an ended lease is taken for the next.
 func TestIntakeClosesWithItsLease(t *testing.T) {
 	in := paramserver.NewIntake(paramserver.NewAdmission(8, 4, paramserver.Bounds{}), func() int { return 8 }, clock.Real{}, slog.New(slog.DiscardHandler))

@@ -7,13 +7,14 @@ SEED    ?= 1
 JOB     ?= examples/hypergrid-4d.yaml
 FUZZTIME ?= 10m
 ROUNDS  ?= 200
+RAYFLAGS ?=
 KILLS   ?= 50
 export CGO_ENABLED ?= 0
 
-.PHONY: build run test accept race torture failover swarm netns fuzz bench lint verify table clean help
+.PHONY: build run test accept race torture failover swarm netns fuzz bench bench-ray lint verify table clean help
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 build: ## build bin/driftmesh
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/driftmesh
@@ -52,11 +53,16 @@ fuzz: ## every fuzz target for FUZZTIME each (10m: hours in all)
 bench: ## Go benchmarks with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
+bench-ray: build ## against Ray on this machine, one run (20 minutes; RAYFLAGS="-rounds 1 -kills 2" is a short one)
+	$(GO) build -trimpath -o bin/bench-ray ./bench/ray
+	./bench/ray/venv.sh
+	exec bin/bench-ray compare $(RAYFLAGS)
+
 table: build ## TV per member, normaliser and lag on 2-D height 8 (minutes)
 	$(BIN) losses table examples/members.yaml --normalisers all --out runs/table
 
 lint: ## gofmt, vet and the project's own rules
-	@fmt=$$(gofmt -l cmd chaos cluster envs internal losses metrics paramserver policy sampler 2>/dev/null); if [ -n "$$fmt" ]; then echo "gofmt wants to change:"; echo "$$fmt"; exit 1; fi
+	@fmt=$$(gofmt -l bench cmd chaos cluster envs internal losses metrics paramserver policy sampler 2>/dev/null); if [ -n "$$fmt" ]; then echo "gofmt wants to change:"; echo "$$fmt"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) test ./internal/lint
 

@@ -10,9 +10,12 @@ type Bars struct {
 	Title          string
 	XLabel, YLabel string
 	Bars           []Bar
+	// Ratios puts values on a logarithmic axis: bars go up or down from 1.
+	Ratios bool
 }
 
-// Bar is one category. A value that is negative or not finite has no bar.
+// Bar is one category. A value that is negative or not finite has no bar, nor has 0
+// among ratios.
 type Bar struct {
 	Label string
 	Value float64
@@ -28,7 +31,11 @@ func (b Bars) draw(canvas draw.Canvas, withTitle bool) error {
 		values[i] = bar.Value
 		widest = max(widest, small.Width(bar.Label))
 	}
-	y := newScale(Axis{Include: []float64{0}, Pad: true}, values)
+	base := 0.0
+	if b.Ratios {
+		base = 1
+	}
+	y := newScale(Axis{Include: []float64{base}, Pad: true, Log: b.Ratios}, values)
 	n := float64(max(1, len(b.Bars)))
 	centre := func(i float64) float64 { return (i + 0.5) / n }
 	// Labels that would touch each other are left out evenly.
@@ -44,11 +51,11 @@ func (b Bars) draw(canvas draw.Canvas, withTitle bool) error {
 	data := axes(header(canvas, title, b.YLabel, nil), b.XLabel, labels, y.ticks(5), centre, y.at)
 	half := min(0.42/n, 0.06) // a single bar need not fill the figure
 	for i, bar := range b.Bars {
-		if !usable(bar.Value, false) || bar.Value <= 0 {
+		if !usable(bar.Value, b.Ratios) || bar.Value <= 0 {
 			continue
 		}
-		at := centre(float64(i))
-		fillRect(data, seriesTones[0].light, data.X(at-half), data.Y(y.at(0)), data.X(at+half), data.Y(y.at(bar.Value)))
+		at, low, high := centre(float64(i)), min(base, bar.Value), max(base, bar.Value)
+		fillRect(data, seriesTones[0].light, data.X(at-half), data.Y(y.at(low)), data.X(at+half), data.Y(y.at(high)))
 	}
 	return nil
 }

@@ -30,6 +30,8 @@ func messages() map[string]any {
 		&wire.ChainReply{}, &wire.ChainRequest{}, &wire.ControlReply{}, &wire.FollowReply{}, &wire.FollowRequest{}, &wire.MembersReply{}, &wire.MembersRequest{},
 		&wire.ReadIndexReply{}, &wire.ReadIndexRequest{}, &wire.RemoveReply{}, &wire.RemoveRequest{},
 		&wire.BackupRequest{}, &wire.BackupChunk{}, &wire.EventsRequest{}, &wire.EventsReply{}, &wire.LearnerUp{}, &wire.LearnerDown{},
+		&wire.PutSegmentRequest{}, &wire.PutSegmentReply{}, &wire.GetSegmentRequest{}, &wire.GetSegmentReply{}, &wire.HoldsRequest{}, &wire.HoldsReply{},
+		&wire.ManifestRequest{}, &wire.ManifestReply{}, &wire.BestRequest{}, &wire.BestReply{},
 	} {
 		out[reflect.TypeOf(m).Elem().Name()] = m
 	}

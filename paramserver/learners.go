@@ -107,17 +107,21 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 	ev := newEvaluator(spec, u, h, s.Clock, s.members, logger)
 	ev.ages.committed(j.Version, j.Committed)
 	intake.Committed(j.Version, j.Committed)
+	arch, err := s.archive(ctx, j, u, logger)
+	if err != nil {
+		return err
+	}
 	l := &Learner{
 		Lease:     Lease{Job: j.ID, Generation: j.Generation, Epoch: j.Epoch},
 		Updater:   u,
 		Feed:      intake,
-		Log:       s.uplink,
+		Log:       arch.log(s.uplink),
 		Clock:     s.Clock,
 		Logger:    logger,
 		Committed: j.HasState,
 		Updates:   spec.Train.Updates,
 		MinWindow: time.Duration(spec.Mesh.WindowMS) * time.Millisecond,
-		OnUpdate:  ev.updated,
+		OnUpdate:  arch.updates(ev.updated),
 		OnPropose: func(c *fsm.Commit) {
 			s.Journal.Write(journal.Entry{Kind: journal.Proposed, Job: c.Job, Node: s.Node, Generation: c.Generation, Epoch: c.Epoch, Version: c.Version})
 			ev.proposed(c)
@@ -134,12 +138,14 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 		nice.Goroutine(learnerNice) // as above
 		ev.run(evCtx)
 	})
+	evaluating.Go(func() { arch.merge(evCtx) })
 	unmeasure := s.measure(l, intake, ev.ages)
 	err = l.Run(ctx)
 	unmeasure()
 	stop()
 	s.Journal.Write(journal.Entry{Kind: journal.Ended, Job: j.ID, Node: s.Node, Epoch: j.Epoch, Detail: fmt.Sprint(err)})
 	evaluating.Wait()
+	arch.wait()
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/driftmesh/driftmesh/internal/journal"
 	"github.com/driftmesh/driftmesh/internal/probe"
 	"github.com/driftmesh/driftmesh/internal/telemetry"
+	"github.com/driftmesh/driftmesh/paramserver/archive"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 	"github.com/driftmesh/driftmesh/paramserver/lease"
 	"github.com/driftmesh/driftmesh/paramserver/replica"
@@ -35,6 +36,9 @@ type Config struct {
 	// Objects, when set, gives the archive of a job, or nil: a learner that takes
 	// a job over fills its replay buffer from it.
 	Objects func(j *fsm.Job) ObjectSource
+	// Archive holds the archive segments of this node; nil: it trains no job that
+	// has an archive.
+	Archive *archive.Node
 	// Journal keeps what the learners of this node proposed and what became of
 	// it; nil keeps nothing.
 	Journal *journal.Journal

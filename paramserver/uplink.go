@@ -65,6 +65,16 @@ func (u *uplink) Commit(ctx context.Context, c *fsm.Commit) (<-chan Answer, erro
 	return u.submit(ctx, c)
 }
 
+// apply is Commit for any command of a learner, with its answer.
+func (u *uplink) apply(ctx context.Context, cmd any) (fsm.Result, error) {
+	answer, err := u.submit(ctx, cmd)
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	a := <-answer // there is one, at the latest when ctx ends
+	return a.Result, a.Err
+}
+
 // submit queues a command.
 func (u *uplink) submit(ctx context.Context, cmd any) (<-chan Answer, error) {
 	data, err := fsm.Encode(cmd)

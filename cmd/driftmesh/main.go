@@ -118,7 +118,7 @@ f-Trajectory-Balance updates.
 		verbs []*cobra.Command
 	}{
 		{"Train", []*cobra.Command{newTrainCmd(), newUpCmd()}},
-		{"Look at a run", []*cobra.Command{newEvalCmd(), newSampleCmd()}},
+		{"Look at a run", []*cobra.Command{newEvalCmd(), newSampleCmd(), newBestCmd(), newExportCmd()}},
 		{"Run a cluster", []*cobra.Command{newServerCmd(), newLearnerCmd(), newWorkerCmd(), newSubmitCmd(), newStatusCmd(), newEventsCmd(), newBackupCmd(), newRestoreCmd(), newMembersCmd(), newStopCmd(), newPauseCmd(), newResumeCmd(), newShareCmd()}},
 		{"Look things up", []*cobra.Command{newEnvsCmd(), newLossesCmd(), newSchemaCmd(), newVersionCmd()}},
 	} {

@@ -36,6 +36,7 @@ type serverFlags struct {
 	single bool
 	idle   bool
 
+	archive   string // URL of a bucket, "" for this node's folder
 	deadAfter time.Duration
 	scrub     time.Duration
 	rate      int // MiB per second of a scrub
@@ -66,6 +67,7 @@ flag: it knows the other servers.`,
 	fl.BoolVar(&f.init, "init", false, "found a new cluster if the directory is new")
 	fl.BoolVar(&f.idle, "no-train", false, "leave training to others: learners' nodes, or other servers")
 	fl.BoolVar(&f.single, "single", false, "timings of a cluster that stays at one voter: quick start, no fault tolerance")
+	fl.StringVar(&f.archive, "archive", "", "`URL` of a bucket for archive segments that all servers share; by default each keeps its own folder")
 	fl.DurationVar(&f.deadAfter, "dead-server-after", 10*time.Minute, "`time` until a dead server is removed without a spare for it")
 	return cmd
 }
@@ -91,7 +93,7 @@ func (f *serverFlags) add(cmd *cobra.Command) {
 // serve wires a node that has the replicated log and ends it in reverse order:
 // identity → gRPC listener → gossip → replica → server loops → gRPC.
 func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error) {
-	if err := errors.Join(f.check(map[string]string{"--grpc": f.grpc, "--raft": f.raft}), f.checkCare()); err != nil {
+	if err := errors.Join(f.check(map[string]string{"--grpc": f.grpc, "--raft": f.raft}), f.checkCare(), f.checkArchive()); err != nil {
 		return err
 	}
 	id, fresh, err := serverIdentity(ctx, f)
@@ -171,9 +173,15 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 	peers = paramserver.NewPeers(mesh, links.dial(faults.RPC))
 	defer func() { err = errors.Join(err, peers.Close()) }()
 	members := paramserver.NewMembership(paramserver.MembershipConfig{Replica: rep, Mesh: mesh, Peers: peers, Node: id.NodeID(), Rules: f.rules(), Clock: clock.Real{}, Logger: logger})
+	segments, err := openArchive(ctx, f.archive, id, rep, mesh, links.dial(faults.RPC), logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, segments.Close(), segments.Store.Close()) }()
 	srv := paramserver.NewServer(paramserver.Config{
 		Replica: rep, Mesh: mesh, Node: id.NodeID(), Addr: addr, Clock: clock.Real{}, Logger: logger, Peers: peers,
 		Dedicated: f.role == cluster.RoleLearner, Idle: f.idle, Journal: links.journal, Telemetry: metrics.Registry,
+		Archive: segments, Objects: paramserver.ArchivedObjects(segments, rep),
 	})
 	rpc := cluster.NewServer(cluster.ServerOptions{
 		ClusterID: id.ClusterID, Security: links.security, Log: logger,
@@ -183,6 +191,7 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 	cluster.RegisterParameters(rpc, srv)
 	cluster.RegisterMembership(rpc, members)
 	cluster.RegisterLearning(rpc, srv)
+	cluster.RegisterArchive(rpc, segments)
 	metrics.start(telemetry.Probes{Healthy: srv.Healthy, Ready: srv.Ready}, logger, id.NodeID(), id.ClusterID(), string(f.role), version)
 	logger.Info("serving", "grpc", addr, "gossip", mesh.Addr(), "raft", rep.Addr(), "cluster", id.ClusterID())
 	if f.single {
@@ -207,6 +216,7 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 			cancel(err)
 		}
 	})
+	loops.Go(func() { segments.Run(ctx) })
 	loops.Go(func() { book.keep(ctx, mesh, rep.Addr()) })
 	err = enter(ctx, f, id, book, mesh, rep, addr, links)
 	if err == nil && ctx.Err() == nil {

@@ -17,6 +17,7 @@ const (
 	Thin                        // which of many values statistics keep
 	Resample                    // which objects an update replays, and their new trajectories
 	Fault                       // jitter and losses of an injected fault
+	Archive                     // which trajectories an archive samples
 )
 
 // New returns the stream of (seed, purpose, ids...). Equal arguments give equal

@@ -1,0 +1,157 @@
+// Package archive keeps the terminal objects that a job was trained on, in
+// Parquet segments on gocloud.dev/blob. A segment is written once, held by as
+// many nodes as the job asks for, and read only once a Commit lists it.
+package archive
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/driftmesh/driftmesh/internal/wire"
+)
+
+// Row is one archived object. The names of its columns are a promise to whoever
+// reads segments or exports with other tools: columns are added, never renamed.
+type Row struct {
+	Object    string  `parquet:"object"`                      // text form
+	LogReward float64 `parquet:"log_reward"`                  // log R(x), finite
+	Version   int64   `parquet:"version"`                     // of the parameters that it was sampled with
+	Time      int64   `parquet:"time,timestamp(microsecond)"` // when it was trained on, Unix microseconds by the learner's clock
+	Worker    string  `parquet:"worker,dict"`                 // UUID of the node that sampled it
+	Session   string  `parquet:"session,dict"`                // its stream
+	Seq       int64   `parquet:"seq,delta"`                   // position in that stream, from 1
+}
+
+// Caps of one segment. Their product with the largest manifest is some billions
+// of rows.
+const (
+	MaxRows  = 1 << 20
+	MaxBytes = wire.MaxSegment
+	// MaxText bounds the text of an object, in bytes.
+	MaxText = 1 << 20
+)
+
+// ErrSegment means that bytes are not the segment that they should be.
+var ErrSegment = errors.New("damaged archive segment")
+
+// The metadata of a file.
+const (
+	formatKey = "driftmesh.archive"
+	format    = "1"
+)
+
+// NewWriter returns a Parquet writer of rows in the form of a segment.
+func NewWriter(w io.Writer) *parquet.GenericWriter[Row] {
+	return parquet.NewGenericWriter[Row](w,
+		parquet.Compression(&parquet.Zstd),
+		parquet.KeyValueMetadata(formatKey, format),
+		parquet.CreatedBy("driftmesh", "", ""), // equal rows give equal bytes in every build
+		parquet.PageBufferSize(64<<10),
+		parquet.MaxRowsPerRowGroup(1<<17),
+	)
+}
+
+// Encode returns a segment of rows. Equal rows give equal bytes.
+func Encode(rows []Row) ([]byte, error) {
+	if len(rows) > MaxRows {
+		return nil, fmt.Errorf("archive segment of %d rows; the cap is %d", len(rows), MaxRows)
+	}
+	var buf bytes.Buffer
+	w := NewWriter(&buf) // one that is reset writes other bytes
+	_, err := w.Write(rows)
+	if err = errors.Join(err, w.Close()); err != nil {
+		return nil, fmt.Errorf("archive segment: %w", err)
+	}
+	if buf.Len() > MaxBytes {
+		return nil, fmt.Errorf("archive segment of %d bytes; the cap is %d", buf.Len(), MaxBytes)
+	}
+	return buf.Bytes(), nil
+}
+
+// Decode calls f with every row of a segment of so many rows, in order. A row is
+// f's own. Bytes that are no such segment are ErrSegment, whatever they are, and
+// no more is allocated than the caps allow.
+func Decode(data []byte, rows int64, f func(*Row) error) (err error) {
+	defer func() { // the library trusts a file's inner lengths here and there
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", ErrSegment, p)
+		}
+	}()
+	if int64(len(data)) > MaxBytes || rows > MaxRows {
+		return fmt.Errorf("%w: %d bytes and %d rows; the caps are %d and %d", ErrSegment, len(data), rows, MaxBytes, MaxRows)
+	}
+	file, err := parquet.OpenFile(bytes.NewReader(data), int64(len(data)), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrSegment, err)
+	}
+	if file.NumRows() != rows {
+		return fmt.Errorf("%w: %d rows; want %d", ErrSegment, file.NumRows(), rows)
+	}
+	if err := checkPages(file); err != nil {
+		return err
+	}
+	r := parquet.NewGenericReader[Row](file)
+	defer r.Close()
+	batch := make([]Row, min(rows, 1024))
+	read := int64(0)
+	for read < rows {
+		n, err := r.Read(batch)
+		for i := range batch[:n] {
+			if err := batch[i].check(); err != nil {
+				return fmt.Errorf("%w: row %d: %w", ErrSegment, read+int64(i), err)
+			}
+			row := batch[i]
+			if err := f(&row); err != nil {
+				return err
+			}
+		}
+		read += int64(n)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("%w: after %d rows: %w", ErrSegment, read, err)
+		}
+		if n == 0 {
+			return fmt.Errorf("%w: no progress after %d of %d rows", ErrSegment, read, rows)
+		}
+	}
+	if read != rows {
+		return fmt.Errorf("%w: it ends after %d of %d rows", ErrSegment, read, rows)
+	}
+	return nil
+}
+
+// checkPages bounds what the pages of a file claim to hold once unpacked.
+func checkPages(file *parquet.File) error {
+	total := int64(0)
+	for _, g := range file.Metadata().RowGroups {
+		for _, c := range g.Columns {
+			if c.MetaData.TotalUncompressedSize < 0 || c.MetaData.NumValues < 0 || c.MetaData.NumValues > MaxRows {
+				return fmt.Errorf("%w: a column of %d values in %d bytes", ErrSegment, c.MetaData.NumValues, c.MetaData.TotalUncompressedSize)
+			}
+			total += c.MetaData.TotalUncompressedSize
+			if total > 8*MaxBytes {
+				return fmt.Errorf("%w: columns of over %d bytes", ErrSegment, 8*MaxBytes)
+			}
+		}
+	}
+	return nil
+}
+
+func (r *Row) check() error {
+	switch {
+	case r.Object == "" || len(r.Object) > MaxText:
+		return fmt.Errorf("an object's text of %d bytes", len(r.Object))
+	case r.Seq < 1 || r.Session == "":
+		return fmt.Errorf("trajectory %d of session %q", r.Seq, r.Session)
+	case math.IsNaN(r.LogReward) || math.IsInf(r.LogReward, 0):
+		return fmt.Errorf("log-reward %v", r.LogReward)
+	}
+	return nil
+}

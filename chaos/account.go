@@ -42,8 +42,9 @@ type stream struct {
 }
 
 type run struct {
-	last uint64
-	at   int64 // Unix nanoseconds
+	last    uint64
+	at      int64  // Unix nanoseconds
+	version uint64 // sampled with
 }
 
 // adoption is a version as workers sampled with it.
@@ -120,12 +121,12 @@ func (a *Account) take(s *stream, e journal.Entry) {
 		if e.First != s.top()+1 || e.Last < e.First {
 			a.breach("%w: session %s sampled %d to %d after %d", ErrMiscounted, e.Session, e.First, e.Last, s.top())
 		}
-		s.sampled = append(s.sampled, run{e.Last, e.Time})
+		s.sampled = append(s.sampled, run{e.Last, e.Time, e.Version})
 	case journal.Marked:
 		if e.Last > s.top() {
 			a.breach("%w: session %s was given mark %d and had sampled %d", ErrMiscounted, e.Session, e.Last, s.top())
 		}
-		s.marks = append(s.marks, run{e.Last, e.Time})
+		s.marks = append(s.marks, run{last: e.Last, at: e.Time})
 	case journal.Adopted:
 		at := wire.Position{Generation: e.Generation, Version: e.Version}
 		if s.began && at.Before(s.at) {

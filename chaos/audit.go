@@ -136,7 +136,7 @@ func (t *torture) audit(ctx context.Context) error {
 	t.obs.Account(func(a *Account) {
 		broken = errors.Join(broken, a.Check(state, t.Spec.Train.Batch, since), a.CheckPublished(state))
 	})
-	if broken != nil {
+	if broken = errors.Join(broken, t.auditArchive(ctx, state)); broken != nil {
 		return broken
 	}
 	if err := t.rig.Control(ctx, name, wire.VerbResume); err != nil {

@@ -71,8 +71,9 @@ type Round struct {
 // torture is a torture under way.
 type torture struct {
 	TortureConfig
-	rig *Rig
-	obs *Observer
+	rig  *Rig
+	obs  *Observer
+	read map[string]bool // archive segments that an audit has read
 	// disk is the node whose data directory is a small file system, "" for none.
 	disk    string
 	unmount func() error
@@ -265,7 +266,7 @@ func (t *torture) round(ctx context.Context, i int, seed *uint64) (out Round) {
 
 // broken says whether an error is a promise that the mesh did not keep.
 func broken(err error) bool {
-	for _, promise := range []error{ErrLost, ErrDiverged, ErrFencedWrite, ErrMiscounted, ErrUncounted, ErrRegression, ErrStuck, ErrEnded, ErrDamageUnseen, ErrNotLinearizable} {
+	for _, promise := range []error{ErrLost, ErrDiverged, ErrFencedWrite, ErrMiscounted, ErrUncounted, ErrRegression, ErrStuck, ErrEnded, ErrDamageUnseen, ErrNotLinearizable, ErrArchive} {
 		if errors.Is(err, promise) {
 			return true
 		}

@@ -243,7 +243,7 @@ func (s *Server) archive(ctx context.Context, j *fsm.Job, u *Updater, logger *sl
 	return &archiving{
 		Collector: k, lease: Lease{Job: j.ID, Generation: j.Generation, Epoch: j.Epoch}, node: s.Archive,
 		state: s.Replica, changed: s.Replica.Changed, propose: s.uplink.apply,
-		copies: func() int { return archive.Copies(u.Spec.Mesh.ArchiveCopies, s.Archive.Servers()) },
+		copies: func() int { return s.Archive.Copies(u.Spec.Mesh.ArchiveCopies) },
 		logger: logger,
 	}, nil
 }

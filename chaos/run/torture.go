@@ -23,10 +23,11 @@ func runTorture(ctx context.Context, o *options, args []string) error {
 	names := o.flags.String("kinds", "", "`kinds` of rounds, by comma: "+strings.Join(chaos.KindNames(), ", ")+"; all by default")
 	learners := o.flags.Int("learners", learnersByDefault, "nodes that only train")
 	linearize := o.flags.Int("linearize", 5, "check linearizability in every n-th round")
+	archive := o.flags.String("archive", "off", "what is archived of the job: off, all, distinct, best, or a fraction such as sample:0.1")
 	if err := o.parse(args); err != nil {
 		return err
 	}
-	spec, _, err := job.Load(o.job, tortureFields)
+	spec, _, err := job.Load(o.job, append(slices.Clone(tortureFields), "mesh.archive="+*archive))
 	if err != nil {
 		return err
 	}

@@ -36,21 +36,15 @@ func openArchive(ctx context.Context, url string, id *cluster.Identity, rep *rep
 	}
 	return archive.NewNode(archive.Config{
 		Node: id.NodeID(), Store: store, Mesh: mesh, State: rep, Dial: dial, Clock: clock.Real{}, Logger: logger,
-		Servers: func() int { return servers(rep, mesh) },
+		Members: func() (ids []string) {
+			servers, err := rep.Servers()
+			if err != nil {
+				return nil
+			}
+			for _, m := range servers {
+				ids = append(ids, m.ID)
+			}
+			return ids
+		},
 	}), nil
-}
-
-// servers counts the nodes that receive the log and are servers, as far as is
-// known; dead ones included.
-func servers(rep *replica.Replica, mesh *cluster.Mesh) (n int) {
-	members, err := rep.Servers()
-	if err != nil {
-		return 2 // not known to be the only one
-	}
-	for _, m := range members {
-		if g, ok := mesh.Member(m.ID); !ok || g.Role == cluster.RoleServer {
-			n++
-		}
-	}
-	return n
 }

@@ -162,7 +162,7 @@ func (n *Node) repair(ctx context.Context, h holding) error {
 	if err != nil || n.Store.Shared() {
 		return err
 	}
-	want := Copies(spec.Mesh.ArchiveCopies, n.Servers())
+	want := n.Copies(spec.Mesh.ArchiveCopies)
 	segments := slices.DeleteFunc(h.segments, func(g fsm.Segment) bool { return g.Bytes == 0 || len(g.Nodes) == 0 })
 	absent := n.absent()
 	missing := 0
@@ -195,9 +195,11 @@ func (n *Node) repair(ctx context.Context, h holding) error {
 	return nil
 }
 
-// absent are the nodes that are dead, but not for long.
+// absent are the nodes that are dead, but not for long and not for good: those
+// that were taken out of the log are.
 func (n *Node) absent() map[string]bool {
 	now := n.Clock.Now()
+	members := n.Members()
 	out := map[string]bool{}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -209,7 +211,7 @@ func (n *Node) absent() map[string]bool {
 		if n.dead[m.ID].IsZero() {
 			n.dead[m.ID] = now
 		}
-		out[m.ID] = m.State == cluster.Dead && now.Sub(n.dead[m.ID]) < n.Absent
+		out[m.ID] = m.State == cluster.Dead && slices.Contains(members, m.ID) && now.Sub(n.dead[m.ID]) < n.Absent
 	}
 	return out
 }

@@ -37,27 +37,16 @@ type Config struct {
 	Store *Store
 	Mesh  Mesh
 	State State
-	// Servers counts the servers of the cluster, dead ones included.
-	Servers func() int
+	// Members are the nodes that receive the log, dead ones included; nil while
+	// that is not known.
+	Members func() []string
 	Dial    cluster.DialOptions
 	Clock   clock.Clock
 	Logger  *slog.Logger
 
-	Every  time.Duration // between two rounds of care; 0: half a minute
+	Every  time.Duration // between two rounds of care; 0: ten seconds
 	Grace  time.Duration // that a segment stays after it was merged into another, for its readers; 0: a minute
 	Absent time.Duration // that a dead node may stay away before its copies are replaced; 0: a minute
-}
-
-// Copies is how many nodes hold a segment before a Commit lists it: as many as
-// the job asks for; else two, or one where there is one server.
-func Copies(asked, servers int) int {
-	switch {
-	case asked > 0:
-		return asked
-	case servers <= 1:
-		return 1
-	}
-	return 2
 }
 
 // Node holds archive segments for the mesh: it answers the archive protocol,
@@ -79,12 +68,30 @@ var _ cluster.ArchiveServer = (*Node)(nil)
 
 // NewNode returns a Node that answers; Run makes it care.
 func NewNode(c Config) *Node {
-	c.Every, c.Grace, c.Absent = cmp.Or(c.Every, 30*time.Second), cmp.Or(c.Grace, time.Minute), cmp.Or(c.Absent, time.Minute)
+	c.Every, c.Grace, c.Absent = cmp.Or(c.Every, 10*time.Second), cmp.Or(c.Grace, time.Minute), cmp.Or(c.Absent, time.Minute)
 	return &Node{
 		Config:  c,
 		clients: cluster.NewLeader(c.Mesh.ClusterID(), func() []string { return nil }, c.Dial),
 		slow:    map[string]time.Time{}, first: map[string]time.Time{}, dead: map[string]time.Time{}, seen: map[string]bool{}, scrub: map[string]string{},
 	}
+}
+
+// Copies is how many nodes hold a segment before a Commit lists it: as many as
+// the job asks for; else two, or one where there is one server.
+func (n *Node) Copies(asked int) int {
+	if asked > 0 {
+		return asked
+	}
+	servers := n.Members()
+	for _, m := range n.Mesh.Members() {
+		if m.Role != cluster.RoleServer {
+			servers = slices.DeleteFunc(servers, func(id string) bool { return id == m.ID })
+		}
+	}
+	if len(servers) == 1 {
+		return 1
+	}
+	return 2
 }
 
 // Close ends every connection. The store is the caller's.

@@ -27,7 +27,7 @@ func (n Name) String() string {
 // ParseName reads an ID. What is no ID of this form was not made here.
 func ParseName(id string) (Name, bool) {
 	var n Name
-	if _, err := fmt.Sscanf(id, "g%d-e%d-v%d-t%d-%s", &n.Generation, &n.Epoch, &n.Version, &n.Tier, &n.Tag); err != nil || n.String() != id {
+	if _, err := fmt.Sscanf(id, "g%d-e%d-v%d-t%d-%s", &n.Generation, &n.Epoch, &n.Version, &n.Tier, &n.Tag); err != nil || n.Tier < 0 || n.String() != id {
 		return Name{}, false
 	}
 	return n, true

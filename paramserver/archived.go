@@ -213,7 +213,6 @@ type archiving struct {
 	state    archive.State
 	changed  func() <-chan struct{}
 	propose  func(context.Context, any) (fsm.Result, error)
-	copies   func() int
 	logger   *slog.Logger
 	proposed *archiveLog
 }
@@ -243,7 +242,6 @@ func (s *Server) archive(ctx context.Context, j *fsm.Job, u *Updater, logger *sl
 	return &archiving{
 		Collector: k, lease: Lease{Job: j.ID, Generation: j.Generation, Epoch: j.Epoch}, node: s.Archive,
 		state: s.Replica, changed: s.Replica.Changed, propose: s.uplink.apply,
-		copies: func() int { return s.Archive.Copies(u.Spec.Mesh.ArchiveCopies) },
 		logger: logger,
 	}, nil
 }
@@ -268,6 +266,23 @@ func (a *archiving) log(inner Log) Log {
 	}
 	a.proposed = &archiveLog{archiving: a, inner: inner}
 	return a.proposed
+}
+
+// copies is how many nodes a segment must be on; ErrFenced once the lease is over, as
+// far as this node knows: nothing waits for copies that no Commit will list.
+func (a *archiving) copies() (int, error) {
+	if a.fenced() {
+		return 0, ErrFenced
+	}
+	return a.node.Copies(a.u.Spec.Mesh.ArchiveCopies), nil
+}
+
+func (a *archiving) fenced() (yes bool) {
+	a.state.Read(func(s *fsm.State) {
+		j, ok := s.Job(a.lease.Job)
+		yes = ok && (j.Generation != a.lease.Generation || j.Epoch != a.lease.Epoch)
+	})
+	return yes
 }
 
 // wait returns once no answer is waited for.

@@ -97,15 +97,6 @@ func (l *archiveLog) understood(ctx context.Context, level uint8) error {
 	}
 }
 
-// fenced says whether the lease is over, as far as this node knows.
-func (l *archiveLog) fenced() (yes bool) {
-	l.state.Read(func(s *fsm.State) {
-		j, ok := s.Job(l.lease.Job)
-		yes = ok && (j.Generation != l.lease.Generation || j.Epoch != l.lease.Epoch)
-	})
-	return yes
-}
-
 const (
 	// mergeEvery is how often the manifest is looked at.
 	mergeEvery = 500 * time.Millisecond

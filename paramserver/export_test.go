@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/paramserver/archive"
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
 	"github.com/driftmesh/driftmesh/paramserver/replica"
 )
 
@@ -31,4 +33,20 @@ func NewUplink(r *replica.Replica, peers *Peers, node Greeting, logger *slog.Log
 		cancel()
 		carrying.Wait()
 	}
+}
+
+// Archive makes a learner list what it trains on in an archive; wait returns once
+// no answer is waited for. merge keeps the manifest small until its context ends.
+func Archive(l *Learner, node *archive.Node, state archive.State, propose func(context.Context, any) (fsm.Result, error)) (merge func(context.Context), wait func(), err error) {
+	k, err := NewCollector(l.Updater, func(session string) string { return "worker of " + session }, l.Clock)
+	if k == nil || err != nil {
+		return nil, nil, err
+	}
+	never := make(chan struct{})
+	a := &archiving{
+		Collector: k, lease: l.Lease, node: node, state: state, changed: func() <-chan struct{} { return never }, propose: propose,
+		logger: l.Logger,
+	}
+	l.OnUpdate, l.Log = a.updates(l.OnUpdate), a.log(l.Log)
+	return a.merge, a.wait, nil
 }

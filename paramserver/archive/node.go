@@ -160,9 +160,9 @@ func (n *Node) failed(id string) {
 }
 
 // Spread makes a segment durable: in the shared bucket, or on as many nodes as
-// copies says, of which this one is the first. It goes on until it is, or ctx
-// ends. g.Nodes says then who holds it.
-func (n *Node) Spread(ctx context.Context, job string, g *fsm.Segment, data []byte, copies func() int) error {
+// copies says, of which this one is the first. It goes on until it is, copies
+// fails, or ctx ends. g.Nodes says then who holds it.
+func (n *Node) Spread(ctx context.Context, job string, g *fsm.Segment, data []byte, copies func() (int, error)) error {
 	if g.Bytes == 0 {
 		return nil // nothing to hold
 	}
@@ -170,8 +170,11 @@ func (n *Node) Spread(ctx context.Context, job string, g *fsm.Segment, data []by
 	began := n.Clock.Now()
 	notice := began.Add(noticeEvery / 5)
 	for {
-		want := copies()
-		err := n.spread(ctx, job, g, data, want, held)
+		want, err := copies()
+		if err != nil {
+			return fmt.Errorf("archive segment %s of job %s is held by %d nodes: %w", g.ID, job, len(held), err)
+		}
+		err = n.spread(ctx, job, g, data, want, held)
 		if err == nil {
 			g.Nodes = nil
 			if !n.Store.Shared() {

@@ -194,6 +194,8 @@ type view struct {
 
 func (v view) IsLeader() bool { return v.leads }
 
+func copies(n int) func() (int, error) { return func() (int, error) { return n, nil } }
+
 func holders(t *testing.T, nodes []*Node, id string) (out []string) {
 	t.Helper()
 	for _, n := range nodes {
@@ -214,7 +216,7 @@ func TestSpread(t *testing.T) {
 	st := newState(t)
 	all, mesh, _, stop := nodes(t, st, 3)
 	g, data := st.made(t, 10)
-	if err := all[0].Spread(t.Context(), "grid", &g, data, func() int { return 2 }); err != nil {
+	if err := all[0].Spread(t.Context(), "grid", &g, data, copies(2)); err != nil {
 		t.Fatal(err)
 	}
 	if got := holders(t, all, g.ID); !slices.Equal(got, g.Nodes) || len(got) != 2 || got[0] != "n0" {
@@ -226,7 +228,7 @@ func TestSpread(t *testing.T) {
 	first := all[0].peers(g.ID)[0].ID
 	at := slices.IndexFunc(all, func(n *Node) bool { return n.Node == first })
 	stop[at]()
-	if err := all[0].Spread(t.Context(), "grid", &g, data, func() int { return 2 }); err != nil {
+	if err := all[0].Spread(t.Context(), "grid", &g, data, copies(2)); err != nil {
 		t.Fatal(err)
 	}
 	if len(g.Nodes) != 2 || slices.Contains(g.Nodes, first) {
@@ -240,17 +242,17 @@ func TestSpread(t *testing.T) {
 	g, data = st.made(t, 10)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	err := all[0].Spread(ctx, "grid", &g, data, func() int { return 3 })
+	err := all[0].Spread(ctx, "grid", &g, data, copies(3))
 	if !errors.Is(err, context.DeadlineExceeded) || g.Nodes != nil {
 		t.Errorf("two of three nodes: %v, on %v", err, g.Nodes)
 	}
 	// One comes to be enough meanwhile.
 	var asked int
-	err = all[0].Spread(t.Context(), "grid", &g, data, func() int {
+	err = all[0].Spread(t.Context(), "grid", &g, data, func() (int, error) {
 		if asked++; asked > 2 {
-			return 2
+			return 2, nil
 		}
-		return 3
+		return 3, nil
 	})
 	if err != nil || asked < 3 {
 		t.Errorf("%v after %d rounds", err, asked)
@@ -258,13 +260,17 @@ func TestSpread(t *testing.T) {
 	if all[0].Copies(0) != 2 || all[0].Copies(3) != 3 {
 		t.Errorf("%d and %d copies", all[0].Copies(0), all[0].Copies(3))
 	}
+	over := errors.New("the lease is over")
+	if err := all[0].Spread(t.Context(), "grid", &g, data, func() (int, error) { return 0, over }); !errors.Is(err, over) {
+		t.Errorf("a lease that is over: %v", err)
+	}
 	mesh.mu.Lock()
 	mesh.list = mesh.list[:1]
 	mesh.mu.Unlock()
 	if all[0].Copies(0) != 1 {
 		t.Error("one server cannot have two copies")
 	}
-	if empty, _, err := New(0, 1, 9, nil, nil); err != nil || all[0].Spread(t.Context(), "grid", &empty, nil, func() int { return 5 }) != nil {
+	if empty, _, err := New(0, 1, 9, nil, nil); err != nil || all[0].Spread(t.Context(), "grid", &empty, nil, copies(5)) != nil {
 		t.Error("a segment without rows needs no node")
 	}
 }
@@ -336,7 +342,7 @@ func TestFetchFindsAnotherCopy(t *testing.T) {
 	st := newState(t)
 	all, _, _, stop := nodes(t, st, 3)
 	g, data := st.made(t, 10)
-	if err := all[0].Spread(t.Context(), "grid", &g, data, func() int { return 2 }); err != nil {
+	if err := all[0].Spread(t.Context(), "grid", &g, data, copies(2)); err != nil {
 		t.Fatal(err)
 	}
 	st.commit(t, g)
@@ -369,7 +375,7 @@ func TestRepair(t *testing.T) {
 	var listed []fsm.Segment
 	for range 6 {
 		g, data := st.made(t, 5)
-		if err := all[0].Spread(t.Context(), "grid", &g, data, func() int { return 2 }); err != nil {
+		if err := all[0].Spread(t.Context(), "grid", &g, data, copies(2)); err != nil {
 			t.Fatal(err)
 		}
 		st.commit(t, g)
@@ -526,7 +532,7 @@ func TestABucketIsWrittenOnce(t *testing.T) {
 		n.Store = s
 	}
 	g, data := st.made(t, 7)
-	if err := all[0].Spread(t.Context(), "grid", &g, data, func() int { return 2 }); err != nil || g.Nodes != nil {
+	if err := all[0].Spread(t.Context(), "grid", &g, data, copies(2)); err != nil || g.Nodes != nil {
 		t.Fatal(g.Nodes, err)
 	}
 	st.commit(t, g)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"gocloud.dev/blob"
@@ -30,6 +31,7 @@ type Store struct {
 	bucket *blob.Bucket
 	root   string // folder; "" for a bucket
 	shared bool
+	synced sync.Map // jobs' folders whose names are durable
 }
 
 // suffix is the end of a segment's file name; damaged is what is added to one
@@ -122,10 +124,18 @@ func (s *Store) sync(k string) error {
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := atomicfile.SyncDir(filepath.Dir(path)); err != nil {
+	dir := filepath.Dir(path)
+	if err := atomicfile.SyncDir(dir); err != nil {
 		return err
 	}
-	return atomicfile.SyncDir(s.root) // the job's folder may be new
+	if _, known := s.synced.Load(dir); known {
+		return nil
+	}
+	err = atomicfile.SyncDir(s.root) // the job's folder may be new
+	if err == nil {
+		s.synced.Store(dir, true)
+	}
+	return err
 }
 
 // Get returns a segment, its hash compared: ErrNotHeld where it is missing, and

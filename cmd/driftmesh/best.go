@@ -100,7 +100,7 @@ type bestOf struct {
 func (f *bestFlags) run(cmd *cobra.Command, of string) error {
 	var out *bestOf
 	var err error
-	if strings.ContainsRune(of, os.PathSeparator) || holdsRun(of) && !f.archive {
+	if !exists(of, meshDir) && (strings.ContainsRune(of, os.PathSeparator) || holdsRun(of)) {
 		out, err = f.ofRun(of)
 	} else {
 		out, err = f.ofJob(cmd.Context(), of, cmd.ErrOrStderr())
@@ -129,7 +129,7 @@ func better(a, b bestObject) int {
 // ofRun takes the objects of a run's checkpoint.
 func (f *bestFlags) ofRun(path string) (*bestOf, error) {
 	if f.archive {
-		return nil, fielderr.New("--archive", true, "a job of a running cluster; a run's folder has the best objects only")
+		return nil, fielderr.New("--archive", true, "a job of a cluster, or a run of driftmesh up: driftmesh train keeps no archive")
 	}
 	spec, u, err := loadRun(path)
 	if err != nil {
@@ -143,24 +143,28 @@ func (f *bestFlags) ofRun(path string) (*bestOf, error) {
 }
 
 func (f *bestFlags) ofJob(ctx context.Context, name string, notes io.Writer) (*bestOf, error) {
-	src, closeSource, err := openRemote(ctx, &f.clientFlags, name)
+	src, err := openJob(ctx, &f.clientFlags, name)
 	if err != nil {
 		return nil, err
 	}
-	defer closeSource()
+	defer src.Close()
 	reply, err := src.best(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out := &bestOf{Job: name, Version: reply.Version, From: "state"}
-	if out.spec, err = job.FromJSON(reply.Spec); err != nil {
+	spec, err := job.FromJSON(reply.Spec)
+	if err != nil {
 		return nil, err
 	}
+	out := &bestOf{Job: spec.Name, Version: reply.Version, From: "state", spec: spec}
 	if !f.archive {
 		for _, o := range reply.Objects {
 			out.Objects = append(out.Objects, bestObject{ObjectInfo: o})
 		}
 		return out, nil
+	}
+	if err := keepsArchive(ctx, src); err != nil {
+		return nil, err
 	}
 	out.From = "archive"
 	p := &walkProgress{out: notes, began: time.Now()}

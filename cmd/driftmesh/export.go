@@ -20,12 +20,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/atomicfile"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
-	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/paramserver/archive"
-	"github.com/driftmesh/driftmesh/paramserver/fsm"
 )
 
 // exportFormats by the end of a file's name.
@@ -42,11 +40,12 @@ type exportFlags struct {
 func newExportCmd() *cobra.Command {
 	f := exportFlags{}
 	cmd := &cobra.Command{
-		Use:   "export JOB",
-		Short: "Write the archived objects of a job to a file",
+		Use:   "export (JOB | RUN)",
+		Short: "Write the archived objects of a job or a run to a file",
 		Long: `Write the archived objects of a job to a file, or as JSON lines or CSV to
 standard output: every object that was listed when the export began, once. A
-file is written whole or not at all. The job may go on meanwhile.`,
+file is written whole or not at all. The job may go on meanwhile. Of a run of
+driftmesh up that has ended, its folder is enough: no server need run.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(); err != nil {
@@ -86,12 +85,15 @@ func (f *exportFlags) check() error {
 	return errors.Join(errs...)
 }
 
-func (f *exportFlags) run(ctx context.Context, job string, out, notes io.Writer) error {
-	src, closeSource, err := openRemote(ctx, &f.clientFlags, job)
+func (f *exportFlags) run(ctx context.Context, of string, out, notes io.Writer) error {
+	src, err := openJob(ctx, &f.clientFlags, of)
 	if err != nil {
 		return err
 	}
-	defer closeSource()
+	defer src.Close()
+	if err := keepsArchive(ctx, src); err != nil {
+		return err
+	}
 	p := &walkProgress{out: notes, began: time.Now()}
 	var written int64
 	fill := func(w io.Writer) error {
@@ -104,8 +106,24 @@ func (f *exportFlags) run(ctx context.Context, job string, out, notes io.Writer)
 	if err := atomicfile.Write(f.out, 0o644, fill); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "%s: %d of %d archived rows of job %s, version %d\n", f.out, written, p.total, job, p.version)
+	_, err = fmt.Fprintf(out, "%s: %d of %d archived rows of job %s, version %d\n", f.out, written, p.total, p.job, p.version)
 	return err
+}
+
+// keepsArchive refuses a job that has none, which is no empty one.
+func keepsArchive(ctx context.Context, src archive.Source) error {
+	m, err := src.Manifest(ctx)
+	if err != nil || len(m.Segments) > 0 {
+		return err
+	}
+	spec, err := job.FromJSON(m.Spec)
+	if err != nil {
+		return err
+	}
+	if policy, err := job.ParseArchive(spec.Mesh.Archive); err != nil || policy.Keep == job.ArchiveOff {
+		return errors.Join(err, userFault{fmt.Errorf("job %s keeps no archive: mesh.archive is %s", m.Job, spec.Mesh.Archive)})
+	}
+	return nil
 }
 
 // write streams the rows that are wanted.
@@ -209,69 +227,13 @@ func (p *parquetRows) flush() error {
 
 func (p *parquetRows) close() error { return errors.Join(p.flush(), p.w.Close()) }
 
-// remoteArchive reads a job's archive through the servers of a cluster.
-type remoteArchive struct {
-	clients   *cluster.Leader
-	clusterID string
-	job       string
-	addrs     []string
-}
-
-func openRemote(ctx context.Context, f *clientFlags, job string) (*remoteArchive, func() error, error) {
-	leader, known, err := f.connect(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	r := &remoteArchive{clients: leader, clusterID: known.ClusterID, job: job, addrs: slices.Clone(f.servers)}
-	for _, s := range known.Servers { // when the one that was named dies
-		if s.Alive && !slices.Contains(r.addrs, s.Addr) {
-			r.addrs = append(r.addrs, s.Addr)
-		}
-	}
-	return r, leader.Close, nil
-}
-
-// Manifest implements archive.Source.
-func (r *remoteArchive) Manifest(ctx context.Context) (m *archive.Manifest, err error) {
-	err = tryServers(ctx, r.clients, r.addrs, func(ctx context.Context, c *cluster.Client) error {
-		m = &archive.Manifest{Job: r.job}
-		return errors.Join(c.Manifest(ctx, &wire.ManifestRequest{ClusterID: r.clusterID, Job: r.job}, m.Take))
-	})
-	if err == nil {
-		err = m.Whole()
-	}
-	return m, err
-}
-
-// Fetch implements archive.Source. Bytes that arrive damaged are asked of
-// another server.
-func (r *remoteArchive) Fetch(ctx context.Context, g *fsm.Segment) (data []byte, err error) {
-	req := &wire.GetSegmentRequest{ClusterID: r.clusterID, Segment: *archive.SegmentName(r.job, g), Anywhere: true}
-	err = tryServers(ctx, r.clients, r.addrs, func(ctx context.Context, c *cluster.Client) error {
-		data, err = c.GetSegment(ctx, req)
-		if errors.Is(err, wire.ErrFrame) {
-			return fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
-		}
-		return err
-	})
-	return data, err
-}
-
-// best asks for the best objects of the replicated state.
-func (r *remoteArchive) best(ctx context.Context) (reply *wire.BestReply, err error) {
-	err = tryServers(ctx, r.clients, r.addrs, func(ctx context.Context, c *cluster.Client) error {
-		reply, err = c.Best(ctx, &wire.BestRequest{ClusterID: r.clusterID, Job: r.job})
-		return err
-	})
-	return reply, err
-}
-
 // walkProgress tells how far the reading of an archive is: on a terminal in
 // place, elsewhere a line now and then.
 type walkProgress struct {
 	out     io.Writer
 	began   time.Time
 	total   int64
+	job     string
 	version uint64
 	done    int64
 	shown   time.Time
@@ -279,7 +241,7 @@ type walkProgress struct {
 }
 
 func (p *walkProgress) begin(m *archive.Manifest) {
-	p.total, p.version = m.Rows, m.Version
+	p.total, p.job, p.version = m.Rows, m.Job, m.Version
 	if f, ok := p.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.inPlace = true
 	}

@@ -17,7 +17,8 @@ type Manifest struct {
 	Segments   []fsm.Segment
 }
 
-func manifestOf(s *fsm.State, j *fsm.Job) Manifest {
+// ManifestOf returns what a job of a state lists.
+func ManifestOf(s *fsm.State, j *fsm.Job) Manifest {
 	return Manifest{Job: j.ID, Generation: j.Generation, Version: j.Version, Rows: j.ArchivedRows, Spec: j.Spec, Segments: s.Segments(j.ID)}
 }
 

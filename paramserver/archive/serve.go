@@ -104,23 +104,23 @@ func (n *Node) job(ctx context.Context, id string, f func(*fsm.State, *fsm.Job))
 // Manifest implements cluster.ArchiveServer.
 func (n *Node) Manifest(r *wire.ManifestRequest, stream grpc.ServerStreamingServer[wire.ManifestReply]) error {
 	var m Manifest
-	if err := n.job(stream.Context(), r.Job, func(s *fsm.State, j *fsm.Job) { m = manifestOf(s, j) }); err != nil {
+	if err := n.job(stream.Context(), r.Job, func(s *fsm.State, j *fsm.Job) { m = ManifestOf(s, j) }); err != nil {
 		return err
 	}
 	return m.send(stream.Send)
 }
 
 // Best implements cluster.ArchiveServer.
-func (n *Node) Best(ctx context.Context, r *wire.BestRequest) (*wire.BestReply, error) {
-	out := &wire.BestReply{}
-	err := n.job(ctx, r.Job, func(s *fsm.State, j *fsm.Job) {
-		out.Generation, out.Version, out.Spec = j.Generation, j.Version, j.Spec
-		for _, o := range s.Best(r.Job) {
-			out.Objects = append(out.Objects, wire.ObjectInfo{Text: o.Text, LogReward: o.LogReward, Version: o.Version})
-		}
-	})
-	if err != nil {
-		return nil, err
+func (n *Node) Best(ctx context.Context, r *wire.BestRequest) (out *wire.BestReply, err error) {
+	err = n.job(ctx, r.Job, func(s *fsm.State, j *fsm.Job) { out = BestOf(s, j) })
+	return out, err
+}
+
+// BestOf returns the best objects of a job of a state.
+func BestOf(s *fsm.State, j *fsm.Job) *wire.BestReply {
+	out := &wire.BestReply{Generation: j.Generation, Version: j.Version, Spec: j.Spec}
+	for _, o := range s.Best(j.ID) {
+		out.Objects = append(out.Objects, wire.ObjectInfo{Text: o.Text, LogReward: o.LogReward, Version: o.Version})
 	}
-	return out, nil
+	return out
 }

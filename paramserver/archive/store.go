@@ -31,6 +31,7 @@ type Store struct {
 	bucket *blob.Bucket
 	root   string // folder; "" for a bucket
 	shared bool
+	still  bool     // changes nothing
 	synced sync.Map // jobs' folders whose names are durable
 }
 
@@ -71,6 +72,16 @@ func openFolder(dir string) (*Store, error) {
 		return nil, fmt.Errorf("archive %s: %w", dir, errors.Join(err, s.Close()))
 	}
 	return s, nil
+}
+
+// OpenStill opens the segments in a folder that no process uses, to read them and
+// change nothing.
+func OpenStill(dir string) (*Store, error) {
+	bucket, err := fileblob.OpenBucket(dir, nil)
+	if err != nil {
+		return nil, fmt.Errorf("archive %s: %w", dir, err)
+	}
+	return &Store{bucket: bucket, root: dir, still: true}, nil
 }
 
 // Shared says whether all nodes use the same store.
@@ -181,7 +192,7 @@ func (s *Store) read(ctx context.Context, k string, size int64) ([]byte, error) 
 // putAside renames what is damaged: it counts as missing from now on, and
 // whoever wants to look at it can.
 func (s *Store) putAside(ctx context.Context, k string) error {
-	if s.shared {
+	if s.shared || s.still {
 		return nil // another reader's network may be at fault
 	}
 	if err := s.bucket.Copy(ctx, k+damaged, k, nil); err != nil {

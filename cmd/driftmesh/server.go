@@ -67,7 +67,7 @@ flag: it knows the other servers.`,
 	fl.BoolVar(&f.init, "init", false, "found a new cluster if the directory is new")
 	fl.BoolVar(&f.idle, "no-train", false, "leave training to others: learners' nodes, or other servers")
 	fl.BoolVar(&f.single, "single", false, "timings of a cluster that stays at one voter: quick start, no fault tolerance")
-	fl.StringVar(&f.archive, "archive", "", "`URL` of a bucket for archive segments that all servers share; by default each keeps its own folder")
+	fl.StringVar(&f.archive, "archive", "", "`URL` of a bucket for archive segments, shared by all servers; default: own folders")
 	fl.DurationVar(&f.deadAfter, "dead-server-after", 10*time.Minute, "`time` until a dead server is removed without a spare for it")
 	return cmd
 }

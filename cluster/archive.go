@@ -14,7 +14,10 @@ import (
 // ArchiveServer is what a node that can hold archive segments offers. It is a
 // service of its own, because nodes that only train hold them too.
 type ArchiveServer interface {
-	// Put makes a segment durable on this node. It has arrived whole, and its
+	// Admit says, before the bytes of a segment come, whether they may. Release is
+	// called when they have been dealt with.
+	Admit(*wire.SegmentName) (release func(), err error)
+	// Put makes an admitted segment durable on this node. It has arrived whole, and its
 	// hash is the one that was promised.
 	Put(ctx context.Context, n *wire.SegmentName, data []byte) error
 	// Get returns a segment whose hash is right.
@@ -90,6 +93,11 @@ func receiveSegment(impl ArchiveServer, stream grpc.ServerStream) error {
 			if name = msg.Segment; name.Check() != nil {
 				return name.Check()
 			}
+			release, err := impl.Admit(name)
+			if err != nil {
+				return err
+			}
+			defer release()
 			data = make([]byte, 0, min(name.Size, wire.MaxSegmentPart))
 		}
 		if err := checkPart(name, len(data), len(msg.Part)); err != nil {

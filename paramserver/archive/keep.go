@@ -111,7 +111,7 @@ func (m Name) void(j *fsm.Job) bool {
 }
 
 // readBackBytes is what one round reads of a job's segments to compare hashes.
-const readBackBytes = 32 << 20
+const readBackBytes = 8 << 20
 
 // readBack compares the hashes of some of the segments that are here, where the
 // last round stopped. Those that are damaged are put aside, and count as lost.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/driftmesh/driftmesh/cluster"
@@ -54,7 +55,8 @@ type Config struct {
 // and removes what nobody can list any more. It is safe for concurrent use.
 type Node struct {
 	Config
-	clients *cluster.Leader // keeps one client per address
+	clients  *cluster.Leader // keeps one client per address
+	arriving atomic.Int32    // segments
 
 	mu    sync.Mutex
 	slow  map[string]time.Time // nodes that failed, until when they are asked last
@@ -217,29 +219,29 @@ func (n *Node) spread(ctx context.Context, job string, g *fsm.Segment, data []by
 		todo = slices.Insert(todo, 0, cluster.Member{ID: n.Node})
 	}
 	answers := make(chan answer, len(todo))
-	waiting := 0
+	asked := map[string]bool{} // and not answered
 	ask := func() bool {
 		if len(todo) == 0 {
 			return false
 		}
 		m := todo[0]
 		todo = todo[1:]
-		waiting++
+		asked[m.ID] = true
 		go func() { answers <- answer{m.ID, n.give(ctx, m, job, g, data)} }() // ends with ctx; its answer is waited for below
 		return true
 	}
-	for waiting < want-len(held) && ask() {
+	for len(asked) < want-len(held) && ask() {
 	}
 	hedge := time.NewTicker(hedgeAfter)
 	defer hedge.Stop()
-	errs := []error{fmt.Errorf("%d nodes are alive that can hold it", waiting+len(todo)+len(held))}
-	for waiting > 0 {
+	errs := []error{fmt.Errorf("%d nodes are alive that can hold it", len(asked)+len(todo)+len(held))}
+	for len(asked) > 0 {
 		if len(held) >= want {
 			cancel() // hedged ones are not needed
 		}
 		select {
 		case a := <-answers:
-			waiting--
+			delete(asked, a.id)
 			if a.err == nil {
 				held[a.id] = true
 				break
@@ -250,9 +252,13 @@ func (n *Node) spread(ctx context.Context, job string, g *fsm.Segment, data []by
 				ask()
 			}
 		case <-hedge.C:
-			if len(held) < want {
-				ask()
+			if len(held) >= want {
+				break
 			}
+			for id := range asked {
+				n.failed(id) // the next segment is not to wait for it
+			}
+			ask()
 		}
 	}
 	if len(held) < want {
@@ -286,16 +292,15 @@ func (n *Node) Fetch(ctx context.Context, job string, g *fsm.Segment) ([]byte, e
 		n.Logger.Error("an archive segment is damaged here; another copy is looked for", "job", job, "segment", g.ID, "error", err)
 	}
 	errs := []error{err}
-	peers := n.peers(g.ID)
-	slices.SortStableFunc(peers, func(a, b cluster.Member) int {
-		return cmp.Compare(index(g.Nodes, a.ID), index(g.Nodes, b.ID))
-	})
-	for _, m := range peers {
+	for _, m := range n.preferring(g.Nodes, n.peers(g.ID)) {
 		if data, err = n.fetchFrom(ctx, m, name); err == nil {
 			return data, nil
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
+		}
+		if !errors.Is(err, cluster.ErrNotFound) {
+			n.failed(m.ID)
 		}
 		errs = append(errs, fmt.Errorf("node %s: %w", m.ID, err))
 	}
@@ -307,12 +312,23 @@ func (n *Node) Fetcher(job string) func(context.Context, *fsm.Segment) ([]byte, 
 	return func(ctx context.Context, g *fsm.Segment) ([]byte, error) { return n.Fetch(ctx, job, g) }
 }
 
-// index is 0 for what is in the list.
-func index(list []string, id string) int {
-	if slices.Contains(list, id) {
-		return 0
+// preferring moves the nodes that are named to the front, but those that failed
+// lately stay at the end: another that has no copy says so at once.
+func (n *Node) preferring(named []string, peers []cluster.Member) []cluster.Member {
+	now := n.Clock.Now()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	rank := func(m cluster.Member) int {
+		switch {
+		case now.Before(n.slow[m.ID]):
+			return 2
+		case slices.Contains(named, m.ID):
+			return 0
+		}
+		return 1
 	}
-	return 1
+	slices.SortStableFunc(peers, func(a, b cluster.Member) int { return cmp.Compare(rank(a), rank(b)) })
+	return peers
 }
 
 func (n *Node) fetchFrom(ctx context.Context, m cluster.Member, name *wire.SegmentName) ([]byte, error) {

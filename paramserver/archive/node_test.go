@@ -307,7 +307,8 @@ func TestPutIsRefused(t *testing.T) {
 		t.Errorf("of a job that this node does not know: %v", err)
 	}
 	wrong := name(g)
-	wrong.Hash = bytes.Repeat([]byte{1}, 32)
+	wrong.Hash = bytes.Clone(g.Hash[:])
+	wrong.Hash[31] ^= 1
 	if err := put(wrong, data); !errors.Is(err, wire.ErrFrame) {
 		t.Errorf("bytes with another hash: %v", err)
 	}
@@ -334,6 +335,34 @@ func TestPutIsRefused(t *testing.T) {
 	}
 	if _, err := c.GetSegment(t.Context(), &wire.GetSegmentRequest{ClusterID: "c", Segment: *name(old)}); !errors.Is(err, cluster.ErrNotFound) {
 		t.Errorf("what was never put: %v", err)
+	}
+}
+
+// TestANodeReceivesSoManySegments at a time: each is in its memory.
+func TestANodeReceivesSoManySegments(t *testing.T) {
+	st := newState(t)
+	all, _, _, _ := nodes(t, st, 1)
+	g, data := st.made(t, 3)
+	name := SegmentName("grid", &g)
+	var release func()
+	for range maxArriving {
+		var err error
+		if release, err = all[0].Admit(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := all[0].clients.Client(all[0].Mesh.Members()[0].GRPCAddr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.PutSegment(t.Context(), "c", name, data); !errors.Is(err, cluster.ErrUnavailable) {
+		t.Errorf("one more: %v", err)
+	}
+	release()
+	for range 3 * maxArriving { // each gives its place back
+		if err := c.PutSegment(t.Context(), "c", name, data); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

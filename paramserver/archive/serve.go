@@ -12,9 +12,24 @@ import (
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 )
 
-// Put implements cluster.ArchiveServer. It takes what is listed, and what a
+// maxArriving bounds the segments that a node receives at a time, each of which
+// it holds in memory.
+const maxArriving = 16
+
+// Admit implements cluster.ArchiveServer: a node takes what is listed, and what a
 // learner that is not fenced may still list.
-func (n *Node) Put(ctx context.Context, name *wire.SegmentName, data []byte) error {
+func (n *Node) Admit(name *wire.SegmentName) (release func(), err error) {
+	if err := n.admissible(name); err != nil {
+		return nil, err
+	}
+	if n.arriving.Add(1) > maxArriving {
+		n.arriving.Add(-1)
+		return nil, fmt.Errorf("%w: this node receives %d segments already", cluster.ErrUnavailable, maxArriving)
+	}
+	return func() { n.arriving.Add(-1) }, nil
+}
+
+func (n *Node) admissible(name *wire.SegmentName) error {
 	if n.Store.Shared() {
 		return fmt.Errorf("%w: this node keeps segments in a bucket", cluster.ErrConflict)
 	}
@@ -40,6 +55,11 @@ func (n *Node) Put(ctx context.Context, name *wire.SegmentName, data []byte) err
 	case fenced && !listed:
 		return fmt.Errorf("%w: segment %s is of epoch %d, %d is in force", cluster.ErrFenced, name.ID, made.Epoch, epoch)
 	}
+	return nil
+}
+
+// Put implements cluster.ArchiveServer.
+func (n *Node) Put(ctx context.Context, name *wire.SegmentName, data []byte) error {
 	return n.Store.Put(ctx, name.Job, name.ID, data)
 }
 

@@ -275,6 +275,36 @@ func TestSpread(t *testing.T) {
 	}
 }
 
+// TestANodeThatHangs holds up one segment for a moment, and the next not at all.
+func TestANodeThatHangs(t *testing.T) {
+	st := newState(t)
+	all, mesh, _, stop := nodes(t, st, 3)
+	g, data := st.made(t, 10)
+	first := all[0].peers(g.ID)[0].ID
+	at := slices.IndexFunc(all, func(n *Node) bool { return n.Node == first })
+	stop[at]()
+	hung, err := net.Listen("tcp", "127.0.0.1:0") // it is connected to, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hung.Close()
+	mesh.mu.Lock()
+	mesh.list[at].GRPCAddr = hung.Addr().String()
+	mesh.mu.Unlock()
+	for i := range 4 {
+		began := time.Now()
+		if err := all[0].Spread(t.Context(), "grid", &g, data, copies(2)); err != nil || slices.Contains(g.Nodes, first) {
+			t.Fatal(g.Nodes, err)
+		}
+		took := time.Since(began)
+		if i == 0 && took > putPatience || all[0].peers(g.ID)[0].ID == first {
+			t.Errorf("segment %d took %v with a node that hangs; who is asked first: %s", i, took, all[0].peers(g.ID)[0].ID)
+		}
+		st.commit(t, g)
+		g, data = st.made(t, 10)
+	}
+}
+
 // TestPutIsRefused where a segment can never be listed, is not what it was called, or
 // the job is not known yet.
 func TestPutIsRefused(t *testing.T) {

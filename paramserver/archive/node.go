@@ -53,6 +53,7 @@ type Node struct {
 	Config
 	clients  *cluster.Leader // keeps one client per address
 	arriving atomic.Int32    // segments
+	hedge    time.Duration   // after which another node is asked too
 
 	mu    sync.Mutex
 	slow  map[string]time.Time // nodes that failed, until when they are asked last
@@ -69,6 +70,7 @@ func NewNode(c Config) *Node {
 	c.Every, c.Grace, c.Absent = cmp.Or(c.Every, 10*time.Second), cmp.Or(c.Grace, time.Minute), cmp.Or(c.Absent, time.Minute)
 	return &Node{
 		Config:  c,
+		hedge:   hedgeAfter,
 		clients: cluster.NewLeader(c.Mesh.ClusterID(), func() []string { return nil }, c.Dial),
 		slow:    map[string]time.Time{}, first: map[string]time.Time{}, dead: map[string]time.Time{}, seen: map[string]bool{}, scrub: map[string]string{},
 	}

@@ -97,6 +97,7 @@ func TestANodeThatHangs(t *testing.T) {
 	mesh.mu.Lock()
 	mesh.list[at].GRPCAddr = hung.Addr().String()
 	mesh.mu.Unlock()
+	all[0].hedge = hedgeAfter
 	for i := range 4 {
 		began := time.Now()
 		if err := all[0].Spread(t.Context(), "grid", &g, data, copies(2)); err != nil || slices.Contains(g.Nodes, first) {

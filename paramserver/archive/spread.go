@@ -147,7 +147,7 @@ func (n *Node) spread(ctx context.Context, job string, g *fsm.Segment, data []by
 	}
 	for len(asked) < want-len(held) && ask() {
 	}
-	hedge := time.NewTicker(hedgeAfter)
+	hedge := time.NewTicker(n.hedge)
 	defer hedge.Stop()
 	errs := []error{fmt.Errorf("%d nodes are alive that can hold it", len(asked)+len(todo)+len(held))}
 	for len(asked) > 0 {

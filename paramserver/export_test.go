@@ -50,3 +50,6 @@ func Archive(l *Learner, node *archive.Node, state archive.State, propose func(c
 	l.OnUpdate, l.Log = a.updates(l.OnUpdate), a.log(l.Log)
 	return a.merge, a.wait, nil
 }
+
+// ExpireSessions is what a leader does twice a second.
+func (s *Server) ExpireSessions(ctx context.Context) { s.expireSessions(ctx) }

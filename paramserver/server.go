@@ -176,6 +176,11 @@ func (s *Server) expireSessions(ctx context.Context) {
 				s.lost[open.Worker] = now
 				continue
 			}
+			// A session that was opened since shows that the worker lives, cut off
+			// from gossip though it is.
+			if opened := time.Unix(0, open.Opened); opened.After(since) {
+				since = opened
+			}
 			if now.Sub(since) >= sessionGrace {
 				s.expire(ctx, j.ID, open.ID)
 			}

@@ -6,6 +6,7 @@ import (
 	"log"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -179,7 +180,11 @@ func (m *Mesh) Join(ctx context.Context, addrs ...string) error {
 		}
 	}
 	m.seedMu.Lock()
-	m.seeds = append(m.seeds, addrs...)
+	for _, a := range addrs {
+		if !slices.Contains(m.seeds, a) {
+			m.seeds = append(m.seeds, a)
+		}
+	}
 	m.seedMu.Unlock()
 	result := make(chan error, 1)
 	if !m.spawn(func() { result <- m.contact(addrs) }) {

@@ -154,7 +154,10 @@ func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) 
 			logger.Error("parameters are not handed on", "error", err)
 		}
 	})
+	seeking, found := context.WithCancel(ctx)
+	serving.Go(func() { f.seekServers(seeking, mesh, links.dial(faults.RPC), logger) })
 	defer serving.Wait()
+	defer found()
 	defer rpc.Stop()
 	meter := newWorkerMeter(mesh, parameters.Egress())
 	var slots sync.WaitGroup

@@ -31,6 +31,7 @@ var kinds = []kind{
 	{"reset-links", resetLinks},
 	{"slow-link", slowLink},
 	{"stale-replica", staleReplica},
+	{"cut-and-kill", cutAndKill},
 	{"lose-minority", loseMinority},
 	{"lose-quorum", loseQuorum},
 	{"kill-all", killAll},
@@ -162,10 +163,31 @@ func stopLearner(ctx context.Context, a *attempt) error {
 		return err
 	}
 	a.note("%s for %s", n.Name, a.StopFor)
-	err = a.strike(ctx, func() error { return n.Signal(syscall.SIGSTOP) })
-	err = errors.Join(err, rest(ctx, a.StopFor))
+	return a.asleep(ctx, []*Node{n}, func() error { return rest(ctx, a.StopFor) })
+}
+
+// stopped lets nodes sleep for a while of at most Hold.
+func (a *attempt) stopped(ctx context.Context, nodes ...*Node) error {
+	for _, n := range nodes {
+		a.note("%s", n.Name)
+	}
+	return a.asleep(ctx, nodes, func() error { return a.hold(ctx, a.Hold) })
+}
+
+// asleep strikes nodes with SIGSTOP, and wakes them once wait returns.
+func (a *attempt) asleep(ctx context.Context, nodes []*Node, wait func() error) error {
+	all := func(s syscall.Signal) (err error) {
+		for _, n := range nodes {
+			err = errors.Join(err, n.Signal(s))
+		}
+		return err
+	}
+	err := a.strike(ctx, func() error { return all(syscall.SIGSTOP) })
+	if err == nil {
+		err = wait()
+	}
 	a.to = time.Now()
-	return errors.Join(err, n.Signal(syscall.SIGCONT))
+	return errors.Join(err, all(syscall.SIGCONT))
 }
 
 func killAll(ctx context.Context, a *attempt) error {
@@ -183,15 +205,19 @@ func loseMinority(ctx context.Context, a *attempt) error { return a.lose(ctx, (a
 
 func loseQuorum(ctx context.Context, a *attempt) error { return a.lose(ctx, a.Servers/2+1) }
 
-// lose takes n servers away, by killing or by isolating them.
+// lose takes n servers away, by killing, stopping or isolating them.
 func (a *attempt) lose(ctx context.Context, n int) error {
 	if n == 0 {
 		return fmt.Errorf("%w: one server has no minority", errSkip)
 	}
 	nodes := a.some(n)
-	if a.random.IntN(2) == 0 {
+	switch a.random.IntN(3) {
+	case 0:
 		a.note("killed")
 		return a.killed(ctx, a.Hold, nodes...)
+	case 1:
+		a.note("stopped")
+		return a.stopped(ctx, nodes...)
 	}
 	links, err := a.isolate(nodes...)
 	if err != nil {

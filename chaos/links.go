@@ -205,6 +205,46 @@ func staleReplica(ctx context.Context, a *attempt) error {
 	return a.hurt(ctx, 2*a.Hold, links...)
 }
 
+// cutAndKill kills a node while a link is cut, and lets it come back before or
+// after that link is whole. A process that starts knows of no cut: what it dials
+// gets through, and what the others dial does not.
+func cutAndKill(ctx context.Context, a *attempt) error {
+	from, to, err := a.link(ctx, "")
+	if err != nil {
+		return err
+	}
+	links, err := a.cut(from, to, "", a.random.IntN(2) == 0)
+	if err != nil {
+		return err
+	}
+	victim := a.pick(a.rig.Nodes())
+	a.note("kill %s", victim.Name)
+	err = a.strike(ctx, func() error {
+		_, err := a.rig.Inject(ctx, links, nil)
+		return err
+	})
+	if err == nil {
+		err = errors.Join(a.hold(ctx, a.Hold/2), victim.Kill(), a.hold(ctx, a.Hold/2))
+	}
+	back := func() error { return a.rig.Restart(victim) }
+	whole := func() error {
+		_, err := a.rig.Inject(context.WithoutCancel(ctx), nil, nil)
+		return err
+	}
+	if victim.Running() {
+		return errors.Join(err, whole())
+	}
+	if a.random.IntN(2) == 0 {
+		a.note("after the cut")
+		err = errors.Join(err, whole(), rest(ctx, a.Hold/4), back())
+	} else {
+		a.note("during the cut")
+		err = errors.Join(err, back(), a.hold(ctx, a.Hold/2), whole())
+	}
+	a.to = time.Now()
+	return err
+}
+
 // isolate describes nodes that nobody hears and that hear nobody.
 func (a *attempt) isolate(nodes ...*Node) (links []wire.LinkFault, err error) {
 	for _, n := range nodes {

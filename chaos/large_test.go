@@ -3,8 +3,12 @@ package chaos
 import (
 	"bytes"
 	"context"
+	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,8 +27,25 @@ func largeSpec(t *testing.T) *job.Spec {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if *long {
+		spec.Policy.Hidden, spec.Optimiser.Kind = []int{4640, 4640}, "adam"
+	}
 	return spec
 }
+
+// peak is the most memory that a process has had, in bytes.
+func peak(n *Node) int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.PID()))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(text), "VmHWM:")
+	number, _, _ := strings.Cut(strings.TrimSpace(after), " ")
+	kib, _ := strconv.ParseInt(number, 10, 64)
+	return kib << 10
+}
+
+var long = flag.Bool("long", false, "let the large state have 247 MiB, under adam")
 
 // TestALargeState is committed on three voters, handed to a worker, read back
 // through every cap, in the snapshots, and there after all processes were
@@ -67,6 +88,9 @@ func TestALargeState(t *testing.T) {
 	}
 	before := state()
 	t.Logf("%d updates of %.1f MiB in %v", before.Info.Version, float64(len(before.Params)+len(before.Private))/(1<<20), time.Since(began).Round(time.Millisecond))
+	for _, n := range rig.Nodes() {
+		t.Logf("%s: up to %d MiB", n.Name, peak(n)>>20)
+	}
 	if len(before.Params) <= wire.MaxFrame || before.Info.Version != uint64(spec.Train.Updates) {
 		t.Errorf("version %d with %d bytes of parameters; want more than %d", before.Info.Version, len(before.Params), wire.MaxFrame)
 	}

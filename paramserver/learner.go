@@ -88,7 +88,7 @@ type proposal struct {
 //
 //	take a batch → weights from losses → gradient → S_v+1 → window full? commit
 func (l *Learner) Run(ctx context.Context) error {
-	commits, stop := outlive(ctx, lastCommit)
+	commits, stop := outlive(ctx, lastCommit+l.Updater.CommitTime())
 	defer stop()
 	err := l.train(ctx, commits)
 	switch {
@@ -243,7 +243,8 @@ func (l *Learner) collect(ctx context.Context, wait bool) error {
 	return nil
 }
 
-// lastCommit is how long a learner that was told to end waits for its last answers.
+// lastCommit is how long a learner that was told to end waits for its last
+// answers, besides what its state takes on the way.
 const lastCommit = 5 * time.Second
 
 // outlive returns a context that ends d after ctx does, or with stop.

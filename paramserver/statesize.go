@@ -3,6 +3,7 @@ package paramserver
 import (
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
@@ -48,4 +49,10 @@ func thousands(n int) string {
 		digits = digits[:len(digits)-3]
 	}
 	return digits + out
+}
+
+// CommitTime is how long the bytes of a state may be on their way through the
+// log of a busy cluster, at 16 MiB a second.
+func (u *Updater) CommitTime() time.Duration {
+	return time.Duration(vectorBytes(u.Spec, u.layout)) * time.Second / (16 << 20)
 }

@@ -70,6 +70,9 @@ func (f *clientFlags) connect(ctx context.Context) (*cluster.Leader, *wire.Statu
 // to be elected.
 const answerTimeout = 10 * time.Second
 
+// drainTimeout bounds how long a job's last commit may take.
+const drainTimeout = time.Minute
+
 // reason shortens the text of a connection error to its end: gRPC wraps what
 // the operating system said in several layers of quotation.
 type reason struct{ error }
@@ -269,6 +272,13 @@ func newControlCmd(verb, becomes, short string) *cobra.Command {
 				return err
 			}
 			defer leader.Close()
+			if _, err := leader.Find(ctx); err != nil {
+				return err
+			}
+			// Once there is a leader, what is trained is committed first: a large
+			// state takes its time.
+			ctx, cancel = context.WithTimeout(cmd.Context(), drainTimeout)
+			defer cancel()
 			_, err = cluster.Call(ctx, leader, (*cluster.Client).Control, &wire.ControlRequest{ClusterID: known.ClusterID, Job: args[0], Verb: verb})
 			if err != nil {
 				return err

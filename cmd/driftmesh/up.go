@@ -108,7 +108,7 @@ func up(cmd *cobra.Command, f *upFlags, path string) (err error) {
 		s.note("%s: interrupted before the servers had the job", spec.Name)
 		return errInterrupted
 	case cmd.Context().Err() != nil:
-		last, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), 5*time.Second)
+		last, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), 5*time.Second+2*u.CommitTime())
 		defer cancel()
 		err = m.pause(last)
 		if err == nil && u.Version() >= uint64(spec.Train.Updates) {

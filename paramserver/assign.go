@@ -1,6 +1,7 @@
 package paramserver
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -39,7 +40,8 @@ type division struct {
 	seeded  []share.Slot   // had a session when this node began to lead
 	slots   map[share.Slot]attendance
 	looked  time.Time     // at jobs and slots; zero: they have changed
-	index   uint64        // log index of that look
+	index   uint64        // log index up to which the jobs are known
+	jobs    []share.Job   // that wanted slots
 	changed chan struct{} // closed and renewed when a slot changes its job
 	sharing sync.Mutex    // one change of a share after the other
 }
@@ -145,16 +147,21 @@ func (s *Server) divide() bool {
 	}
 	var index uint64
 	s.Replica.Read(func(st *fsm.State) { index = st.Index() })
-	if index == d.index && !d.looked.IsZero() && now.Sub(d.looked) < divideEvery {
+	recent := !d.looked.IsZero() && now.Sub(d.looked) < divideEvery
+	if recent && index == d.index {
 		return true
 	}
-	d.looked, d.index = now, index
 	var jobs []share.Job
 	for _, j := range s.jobs() {
 		if wantsSlots(j) {
 			jobs = append(jobs, share.Job{ID: j.ID, Weight: j.Weight, Priority: j.Priority})
 		}
 	}
+	d.index = index
+	if recent && slices.Equal(jobs, d.jobs) { // as after most commits
+		return true
+	}
+	d.looked, d.jobs = now, jobs
 	moves := d.machine.Step(jobs, d.live(s.Mesh.Members(), now), now)
 	for _, m := range moves {
 		s.Logger.Debug("slot assigned", "worker", m.Slot.Worker, "slot", m.Slot.Index, "job", m.To, "before", m.From)

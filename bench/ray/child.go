@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // marker is the environment variable that every process of a run carries, and
@@ -99,22 +101,35 @@ func (p *child) end() {
 	p.once.Do(func() { p.cmd.Wait() }) // the exit status is of no interest: it was told to end
 }
 
+// adopt makes this process the parent of what its children leave behind, so that
+// reap can take leave of it: not every container has an init that does.
+func adopt() error {
+	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+}
+
 // reap kills what carries the marker of this run, and says how many there were.
 func reap(id string) (n int, err error) {
 	want := []byte(marker + "=" + id)
+	killed := map[int]bool{}
 	for range 50 {
 		pids, err := carriers(want)
-		if err != nil || len(pids) == 0 {
-			return n, err
+		if err != nil {
+			return len(killed), err
 		}
 		for _, pid := range pids {
-			if err := syscall.Kill(pid, syscall.SIGKILL); err == nil {
-				n++
+			if syscall.Kill(pid, syscall.SIGKILL) == nil {
+				killed[pid] = true
 			}
+		}
+		for pid := range killed {
+			syscall.Wait4(pid, nil, syscall.WNOHANG, nil) // fails for those that others wait for
+		}
+		if len(pids) == 0 {
+			return len(killed), nil
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	return n, errors.New("processes of this run do not end")
+	return len(killed), errors.New("processes of this run do not end")
 }
 
 // carriers are the processes, but for this one, with an entry in their environment.

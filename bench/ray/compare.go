@@ -80,7 +80,7 @@ func runCompare(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	// Also processes that a mesh under test starts are found by it.
-	if err := os.Setenv(marker, c.id); err != nil {
+	if err := errors.Join(os.Setenv(marker, c.id), adopt()); err != nil {
 		return err
 	}
 	defer func() {

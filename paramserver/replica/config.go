@@ -120,13 +120,15 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// raftConfig presets what was measured to hold. With several voters 200/200/100
-// ms give a failover of about half a second and no elections under full load.
+// raftConfig presets what was measured to hold. With several voters 200 ms give a
+// failover of about half a second. The leader's lease is as long: it plays no part
+// in a failover, only in how soon a leader without its quorum steps down, and at
+// 100 ms a busy machine's scheduler was enough to make one do so.
 func raftConfig(id string, single bool, logger hclog.Logger) *raft.Config {
 	cfg := raft.DefaultConfig()
 	cfg.LocalID = raft.ServerID(id)
 	cfg.Logger = logger
-	cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLeaseTimeout = 200*time.Millisecond, 200*time.Millisecond, 100*time.Millisecond
+	cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLeaseTimeout = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond
 	if single {
 		cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLeaseTimeout = 20*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond
 	}

@@ -222,17 +222,17 @@ func TestAFencedLearnerGivesUpItsSegments(t *testing.T) {
 // TestCommitsStayInOrder although their segments take longer or shorter, and
 // nothing follows one that was not passed on.
 func TestCommitsStayInOrder(t *testing.T) {
-	b := newBench(t, 60, stepTime)
+	b := newBench(t, 1500, stepTime)
 	_, _, wait := b.archived(t, "sample:0.5")
 	hold := make(chan struct{})
 	b.log.hold = func(n int) <-chan struct{} {
-		if n == 3 {
+		if n == 1 {
 			return hold
 		}
 		return nil
 	}
 	done := b.start(t.Context())
-	eventually(t, "a commit is held", func() bool { return b.log.proposed() > 3 })
+	eventually(t, "a commit is held", func() bool { return b.log.proposed() > 1 })
 	close(hold)
 	if err := <-done; err != nil {
 		t.Fatal(err)

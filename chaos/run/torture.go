@@ -65,7 +65,7 @@ func runTorture(ctx context.Context, o *options, args []string) error {
 func summarise(rounds []chaos.Round) string {
 	type row struct {
 		valid, invalid, unknown, linear int
-		recovery                        []float64
+		recovery, took                  []float64
 	}
 	by := map[string]*row{}
 	for _, r := range rounds {
@@ -85,14 +85,14 @@ func summarise(rounds []chaos.Round) string {
 		if r.Linearizable == chaos.Valid {
 			k.linear++
 		}
-		k.recovery = append(k.recovery, r.Recovery)
+		k.recovery, k.took = append(k.recovery, r.Recovery), append(k.took, r.Took)
 	}
 	var b strings.Builder
-	b.WriteString("| kind | valid | invalid | unknown | linearizable histories | recovery p50 | max |\n|---|---|---|---|---|---|---|\n")
+	b.WriteString("| kind | valid | invalid | unknown | linearizable histories | recovery p50 | max | round p50 | max |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, name := range append(chaos.KindNames(), "") {
 		if k := by[name]; k != nil {
-			slices.Sort(k.recovery)
-			fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %.2f s | %.2f s |\n", name, k.valid, k.invalid, k.unknown, k.linear, k.recovery[len(k.recovery)/2], k.recovery[len(k.recovery)-1])
+			fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %.2f s | %.2f s | %.1f s | %.1f s |\n", name, k.valid, k.invalid, k.unknown, k.linear,
+				chaos.Quantile(k.recovery, 0.5), chaos.Quantile(k.recovery, 1), chaos.Quantile(k.took, 0.5), chaos.Quantile(k.took, 1))
 		}
 	}
 	return b.String()

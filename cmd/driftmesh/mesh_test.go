@@ -66,7 +66,7 @@ func TestServerWorkerAndClients(t *testing.T) {
 
 	until(t, "a leader and a worker are alive", func() bool {
 		s := decode(t, ok(t, "status", "--json", "--server", addr))
-		keys(t, s, "cluster_id", "node", "leader", "term", "applied_index", "chain", "servers", "workers", "jobs")
+		keys(t, s, "cluster_id", "node", "leader", "term", "applied_index", "chain", "servers", "workers", "learners", "jobs")
 		workers := s["workers"].([]any)
 		return s["leader"] == addr && len(workers) == 1 && workers[0].(map[string]any)["alive"] == true
 	})

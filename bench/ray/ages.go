@@ -54,7 +54,11 @@ func (c *comparison) ages(ctx context.Context) (out *ages, err error) {
 	followers := make([]*child, samplers)
 	var nodes []string
 	for i := range followers {
-		followers[i], err = c.self("follow", "-cluster", id, "-join", lead.GRPC, "-job", spec.Name, "-cache", filepath.Join(c.dir, "cache"))
+		line := []string{"follow", "-cluster", id, "-join", lead.GRPC, "-job", spec.Name, "-cache", filepath.Join(c.dir, "cache")}
+		if c.profile != "" && i == 0 {
+			line = append(line, "-profile", c.profile+".follower")
+		}
+		followers[i], err = c.self(line...)
 		if err != nil {
 			return nil, err
 		}
@@ -213,7 +217,7 @@ func usedCPU(pids []int) (total time.Duration, err error) {
 func submit(ctx context.Context, rig *chaos.Rig, spec *job.Spec) (*chaos.Node, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if err := full(ctx, rig); err != nil {
+	if err := rig.Voting(ctx); err != nil {
 		return nil, "", err
 	}
 	data, err := spec.JSON()
@@ -238,35 +242,6 @@ func submit(ctx context.Context, rig *chaos.Rig, spec *job.Spec) (*chaos.Node, s
 		}
 		if err := rest(ctx, 20*time.Millisecond); err != nil {
 			return nil, "", fmt.Errorf("job %s has no learner: %w", spec.Name, err)
-		}
-	}
-}
-
-// full waits until every server votes: before that nothing is durable thrice.
-func full(ctx context.Context, rig *chaos.Rig) error {
-	for {
-		lead, err := rig.Lead(ctx)
-		if err != nil {
-			return err
-		}
-		voters := 0
-		if c, err := cluster.Dial(lead.GRPC, cluster.DialOptions{}); err == nil {
-			if status, err := rig.Status(ctx, lead, ""); err == nil {
-				if reply, err := c.Members(ctx, &wire.MembersRequest{ClusterID: status.ClusterID}); err == nil {
-					for _, m := range reply.Members {
-						if m.Standing == wire.StandingVoter {
-							voters++
-						}
-					}
-				}
-			}
-			c.Close()
-		}
-		if voters == len(rig.Nodes(cluster.RoleServer)) {
-			return nil
-		}
-		if err := rest(ctx, 50*time.Millisecond); err != nil {
-			return fmt.Errorf("%d servers vote: %w", voters, err)
 		}
 	}
 }

@@ -31,9 +31,15 @@ func runFollow(ctx context.Context, args []string) (err error) {
 	join := fl.String("join", "", "gRPC `address` of a server")
 	jobID := fl.String("job", "", "`job` to follow")
 	dir := fl.String("cache", "", "`folder` that the followers share")
+	profile := fl.String("profile", "", "CPU profile `file`")
 	if err := fl.Parse(args); err != nil {
 		return err
 	}
+	stop, err := profiled(*profile)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	node := uuid.NewString()
 	client, err := cluster.Dial(*join, cluster.DialOptions{})
 	if err != nil {

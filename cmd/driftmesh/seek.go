@@ -10,11 +10,11 @@ import (
 )
 
 // seekEvery is the pause between two looks for servers, by a node that gossips
-// with none.
+// with no other.
 const seekEvery = time.Second
 
 // seekServers asks the servers of --join where they gossip now whenever gossip
-// shows no live one, and joins them there, until ctx ends. Gossip alone looks for
+// shows no other live one, and joins them there, until ctx ends. Gossip alone looks for
 // lost servers where they were; after a restore, or once all of them have been
 // replaced, they are elsewhere.
 func (f *nodeFlags) seekServers(ctx context.Context, mesh *cluster.Mesh, dial cluster.DialOptions, logger *slog.Logger) {
@@ -42,10 +42,10 @@ func (f *nodeFlags) seekServers(ctx context.Context, mesh *cluster.Mesh, dial cl
 	}
 }
 
-// servesNearby says whether gossip shows a live server.
+// servesNearby says whether gossip shows a live server beside this node.
 func servesNearby(mesh *cluster.Mesh) bool {
 	for _, m := range mesh.Members() {
-		if m.Role == cluster.RoleServer && m.State == cluster.Alive {
+		if m.Role == cluster.RoleServer && m.State == cluster.Alive && m.ID != mesh.ID() {
 			return true
 		}
 	}

@@ -218,6 +218,7 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 	})
 	loops.Go(func() { segments.Run(ctx) })
 	loops.Go(func() { book.keep(ctx, mesh, rep.Addr()) })
+	loops.Go(func() { f.seekServers(ctx, mesh, links.dial(faults.RPC), logger) })
 	err = enter(ctx, f, id, book, mesh, rep, addr, links)
 	if err == nil && ctx.Err() == nil {
 		err = atomicfile.WriteBytes(filepath.Join(id.Dir(), votedFile), 0o644, nil)

@@ -42,6 +42,7 @@ type comparison struct {
 // side is what one round measured of one system.
 type side struct {
 	Transport *taking   `json:"transport,omitempty"`
+	Archived  *taking   `json:"transport_archived,omitempty"` // ours only
 	Ages      *ages     `json:"ages,omitempty"`
 	Memory    *memory   `json:"memory,omitempty"`
 	Training  *training `json:"training,omitempty"`
@@ -198,8 +199,11 @@ func brief(s side) string {
 // driftmesh measures our side of a round.
 func (c *comparison) driftmesh(ctx context.Context) (s side, err error) {
 	if c.has("transport") {
-		if s.Transport, err = c.transport(ctx); err != nil {
+		if s.Transport, err = c.transport(ctx, false); err != nil {
 			return s, fmt.Errorf("transport: %w", err)
+		}
+		if s.Archived, err = c.transport(ctx, true); err != nil {
+			return s, fmt.Errorf("transport with an archive: %w", err)
 		}
 	}
 	if c.has("ages") {

@@ -16,16 +16,21 @@ import (
 // a mark.
 const keepLimit = 1 << 14
 
-// prepared makes a batch as a sampler of the four-dimensional grid would, without
-// its cost: 1 to 29 actions, 15 in the mean. transport.py makes the same.
+// prepared makes a batch as a sampler of the four-dimensional grid of height 8
+// would, without its cost: ways to uniformly chosen cells, 15 actions in the mean,
+// as many as in the batches of Ray's side.
 func prepared(seed uint64) []wire.Trajectory {
 	random := rng.New(seed, rng.Rollout)
 	out := make([]wire.Trajectory, perCall)
 	for i := range out {
-		out[i] = wire.Trajectory{Version: 1, Actions: make([]int32, 1+random.IntN(29)), LogReward: random.Float64(), LogBehaviour: -random.Float64()}
-		for k := range out[i].Actions {
-			out[i].Actions[k] = int32(random.IntN(5))
+		var actions []int32
+		for axis := range int32(gridStop) {
+			for range random.IntN(8) {
+				actions = append(actions, axis)
+			}
 		}
+		random.Shuffle(len(actions), func(i, j int) { actions[i], actions[j] = actions[j], actions[i] })
+		out[i] = wire.Trajectory{Version: 1, Actions: append(actions, gridStop), LogReward: random.Float64(), LogBehaviour: -random.Float64()}
 	}
 	return out
 }

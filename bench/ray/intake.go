@@ -18,6 +18,7 @@ import (
 	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver"
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
 )
 
 // What both sides of the transport measurement agree on.
@@ -92,15 +93,19 @@ func (s *intakeServer) commit(ctx context.Context, window time.Duration) {
 		case <-ctx.Done():
 			return
 		}
-		marks := s.intake.Marks()
-		s.mu.Lock()
-		for _, m := range marks {
-			s.marks[m.Session] = m.Seq
-		}
-		close(s.changed)
-		s.changed = make(chan struct{})
-		s.mu.Unlock()
+		s.covered(s.intake.Marks())
 	}
+}
+
+// covered tells the streams what is committed.
+func (s *intakeServer) covered(marks []fsm.Mark) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range marks {
+		s.marks[m.Session] = m.Seq
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
 }
 
 // taking is what an intake process measured.
@@ -117,6 +122,8 @@ func runIntake(ctx context.Context, args []string) error {
 	seconds := fl.Duration("for", 5*time.Second, "`time` measured")
 	window := fl.Duration("window", 50*time.Millisecond, "`time` between marks")
 	profile := fl.String("profile", "", "CPU profile `file`")
+	dir := fl.String("archive", "", "`folder` for archive segments; none without it")
+	jobFile := fl.String("job", "", "job `file`, whose environment gives objects their text")
 	if err := fl.Parse(args); err != nil {
 		return err
 	}
@@ -133,8 +140,24 @@ func runIntake(ctx context.Context, args []string) error {
 	defer rpc.Stop()
 	defer cancel()
 	loops.Go(func() { rpc.Serve(listener) }) // ends with Stop
-	loops.Go(func() { s.consume(ctx) })
-	loops.Go(func() { s.commit(ctx, *window) })
+	if *dir == "" {
+		loops.Go(func() { s.consume(ctx) })
+		loops.Go(func() { s.commit(ctx, *window) })
+	} else {
+		a, err := newArchiver(*jobFile, *dir)
+		if err != nil {
+			return err
+		}
+		defer a.store.Close()
+		fail := func(err error) {
+			if err != nil {
+				tell("%v", err)
+				cancel()
+			}
+		}
+		loops.Go(func() { fail(s.consumeArchived(ctx, a, *window)) })
+		loops.Go(func() { fail(a.write(ctx, s.covered)) })
+	}
 	if err := say(ready{Addr: listener.Addr().String()}); err != nil {
 		return err
 	}

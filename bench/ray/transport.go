@@ -3,16 +3,20 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/google/uuid"
 )
 
 // transport measures how fast batches of 64 trajectories get from eight sampler
-// processes into bounded replay, without sampling or training.
-func (c *comparison) transport(ctx context.Context) (*taking, error) {
+// processes into bounded replay, without sampling or training; with an archive on
+// one disk, if archived.
+func (c *comparison) transport(ctx context.Context, archived bool) (*taking, error) {
 	id := uuid.NewString()
 	args := []string{"intake", "-cluster", id, "-for", c.seconds.String()}
-	if c.profile != "" {
+	if archived {
+		args = append(args, "-archive", filepath.Join(c.folder("archived"), id), "-job", c.job)
+	} else if c.profile != "" {
 		args = append(args, "-profile", c.profile)
 	}
 	intake, err := c.self(args...)
@@ -27,7 +31,7 @@ func (c *comparison) transport(ctx context.Context) (*taking, error) {
 	var senders []*child
 	for i := range samplers {
 		line := []string{"deliver", "-cluster", id, "-to", at.Addr, "-session", fmt.Sprintf("%s-%d", id, i), "-seed", fmt.Sprint(i + 1)}
-		if c.profile != "" && i == 0 {
+		if c.profile != "" && i == 0 && !archived {
 			line = append(line, "-profile", c.profile+".sampler")
 		}
 		p, err := c.self(line...)

@@ -35,8 +35,8 @@ race: ## the packages with goroutines, under the race detector
 accept: ## what `make run` promises, measured for three seeds (minutes)
 	$(GO) test ./cmd/driftmesh -run TestMainJob -accept -v -timeout 20m
 
-torture: build bin/chaos ## ROUNDS seeded rounds of faults on a live mesh (200 take 15 minutes; runs/torture/summary.md)
-	$(CHAOS) torture --rounds $(ROUNDS) --seed $(SEED)
+torture: build bin/chaos ## ROUNDS seeded rounds of faults on a live mesh with an archive (200 take 15 minutes; runs/torture/summary.md)
+	$(CHAOS) torture --rounds $(ROUNDS) --seed $(SEED) --archive all
 
 failover: build bin/chaos ## KILLS kills of leader, learner and worker: until others do their work
 	$(CHAOS) failover --kills $(KILLS) --seed $(SEED)

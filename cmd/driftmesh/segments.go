@@ -22,8 +22,8 @@ func (f *serverFlags) checkArchive() error {
 }
 
 // openArchive opens a node's archive segments: those in its data directory, or
-// those in the bucket at url.
-func openArchive(ctx context.Context, url string, id *cluster.Identity, rep *replica.Replica, mesh *cluster.Mesh, dial cluster.DialOptions, logger *slog.Logger) (*archive.Node, error) {
+// those in the bucket at url. A guest leaves none in its directory.
+func openArchive(ctx context.Context, url string, guest bool, id *cluster.Identity, rep *replica.Replica, mesh *cluster.Mesh, dial cluster.DialOptions, logger *slog.Logger) (*archive.Node, error) {
 	var store *archive.Store
 	var err error
 	if url == "" {
@@ -35,7 +35,7 @@ func openArchive(ctx context.Context, url string, id *cluster.Identity, rep *rep
 		return nil, err
 	}
 	return archive.NewNode(archive.Config{
-		Node: id.NodeID(), Store: store, Mesh: mesh, State: rep, Dial: dial, Clock: clock.Real{}, Logger: logger,
+		Node: id.NodeID(), Store: store, Mesh: mesh, State: rep, Dial: dial, Clock: clock.Real{}, Logger: logger, Guest: guest,
 		Members: func() (ids []string) {
 			servers, err := rep.Servers()
 			if err != nil {

@@ -67,7 +67,6 @@ flag: it knows the other servers.`,
 	fl.BoolVar(&f.init, "init", false, "found a new cluster if the directory is new")
 	fl.BoolVar(&f.idle, "no-train", false, "leave training to others: learners' nodes, or other servers")
 	fl.BoolVar(&f.single, "single", false, "timings of a cluster that stays at one voter: quick start, no fault tolerance")
-	fl.StringVar(&f.archive, "archive", "", "`URL` of a bucket for archive segments, shared by all servers; default: own folders")
 	fl.DurationVar(&f.deadAfter, "dead-server-after", 10*time.Minute, "`time` until a dead server is removed without a spare for it")
 	return cmd
 }
@@ -82,6 +81,7 @@ func (f *serverFlags) add(cmd *cobra.Command) {
 	}
 	fl.StringVar(&f.grpc, "grpc", listen, "`address` of the mesh protocol")
 	fl.StringVar(&f.raft, "raft", "127.0.0.1:0", "`address` of the raft transport")
+	fl.StringVar(&f.archive, "archive", "", "`URL` of a bucket for archive segments, the same for all nodes; default: folders of the servers")
 	fl.DurationVar(&f.scrub, "scrub-every", time.Hour, "`time` between two searches of disk and memory for damage")
 	fl.IntVar(&f.rate, "scrub-rate", 8, "`MiB` per second that such a search reads")
 	fl.Int64Var(&f.snapshotBytes, "snapshot-bytes", 0, "`bytes` of log after which a snapshot is due, and which stay behind it (for tests; 0: 64 MiB)")
@@ -173,7 +173,7 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 	peers = paramserver.NewPeers(mesh, links.dial(faults.RPC))
 	defer func() { err = errors.Join(err, peers.Close()) }()
 	members := paramserver.NewMembership(paramserver.MembershipConfig{Replica: rep, Mesh: mesh, Peers: peers, Node: id.NodeID(), Rules: f.rules(), Clock: clock.Real{}, Logger: logger})
-	segments, err := openArchive(ctx, f.archive, id, rep, mesh, links.dial(faults.RPC), logger)
+	segments, err := openArchive(ctx, f.archive, f.role == cluster.RoleLearner, id, rep, mesh, links.dial(faults.RPC), logger)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ type State interface {
 	IsLeader() bool
 }
 
-// Config is what a Node stands on; every field is required but the last three.
+// Config is what a Node stands on; every field is required but the last four.
 type Config struct {
 	Node  string // this node's UUID
 	Store *Store
@@ -41,6 +41,9 @@ type Config struct {
 	Clock   clock.Clock
 	Logger  *slog.Logger
 
+	// Guest says that this node holds nothing itself: one that only trains, and so
+	// may come and go.
+	Guest  bool
 	Every  time.Duration // between two rounds of care; 0: ten seconds
 	Grace  time.Duration // that a segment stays after it was merged into another, for its readers; 0: a minute
 	Absent time.Duration // that a dead node may stay away before its copies are replaced; 0: a minute

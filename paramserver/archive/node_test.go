@@ -82,6 +82,36 @@ func TestSpread(t *testing.T) {
 }
 
 // TestANodeThatHangs holds up one segment for a moment, and the next not at all.
+// TestLearnersHoldNothing: a node that only trains may come and go, so neither its
+// own segments nor those of others are left with it.
+func TestLearnersHoldNothing(t *testing.T) {
+	st := newState(t)
+	all, mesh, _, _ := nodes(t, st, 4)
+	for _, i := range []int{0, 1} {
+		mesh.list[i].Role = cluster.RoleLearner
+		all[i].Guest = true
+	}
+	for range 8 {
+		g, data := st.made(t, 10)
+		if err := all[0].Spread(t.Context(), "grid", &g, data, copies(2)); err != nil {
+			t.Fatal(err)
+		}
+		if got := holders(t, all, g.ID); !slices.Equal(got, []string{"n2", "n3"}) || !slices.Equal(got, g.Nodes) {
+			t.Fatalf("on %v, listed as %v", got, g.Nodes)
+		}
+		st.commit(t, g)
+		if back, err := all[1].Fetch(t.Context(), "grid", &g); err != nil || !bytes.Equal(back, data) {
+			t.Fatalf("read by a learner: %v", err)
+		}
+	}
+	g, data := st.made(t, 10)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := all[0].Spread(ctx, "grid", &g, data, copies(3)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("three copies on two servers: %v, on %v", err, g.Nodes)
+	}
+}
+
 func TestANodeThatHangs(t *testing.T) {
 	st := newState(t)
 	all, mesh, _, stop := nodes(t, st, 3)

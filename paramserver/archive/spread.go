@@ -33,7 +33,7 @@ func patience(size int64) time.Duration {
 	return putPatience + time.Duration(size)*time.Second/putRate
 }
 
-// peers are the other nodes that can hold segments and are alive, in the order in
+// peers are the other servers that are alive, in the order in
 // which they are asked about this one: those that failed lately last, else by a
 // digest, so that the copies spread.
 func (n *Node) peers(id string) []cluster.Member {
@@ -47,7 +47,7 @@ func (n *Node) peers(id string) []cluster.Member {
 	}
 	var out []ranked
 	for _, m := range n.Mesh.Members() {
-		if m.ID == n.Node || m.State != cluster.Alive || m.GRPCAddr == "" || m.Role != cluster.RoleServer && m.Role != cluster.RoleLearner {
+		if m.ID == n.Node || m.State != cluster.Alive || m.GRPCAddr == "" || m.Role != cluster.RoleServer {
 			continue
 		}
 		h := fnv.New64a()
@@ -77,7 +77,7 @@ func (n *Node) failed(id string) {
 }
 
 // Spread makes a segment durable: in the shared bucket, or on as many nodes as
-// copies says, of which this one is the first. It goes on until it is, copies
+// copies says, of which this one is the first unless it is a guest. It goes on until it is, copies
 // fails, or ctx ends. g.Nodes says then who holds it.
 func (n *Node) Spread(ctx context.Context, job string, g *fsm.Segment, data []byte, copies func() (int, error)) error {
 	if g.Bytes == 0 {
@@ -130,7 +130,7 @@ func (n *Node) spread(ctx context.Context, job string, g *fsm.Segment, data []by
 	} else {
 		todo = slices.DeleteFunc(n.peers(g.ID), func(m cluster.Member) bool { return held[m.ID] })
 	}
-	if !held[n.Node] {
+	if !held[n.Node] && (!n.Guest || n.Store.Shared()) {
 		todo = slices.Insert(todo, 0, cluster.Member{ID: n.Node})
 	}
 	answers := make(chan answer, len(todo))

@@ -81,7 +81,7 @@ func (f *serverFlags) add(cmd *cobra.Command) {
 	}
 	fl.StringVar(&f.grpc, "grpc", listen, "`address` of the mesh protocol")
 	fl.StringVar(&f.raft, "raft", "127.0.0.1:0", "`address` of the raft transport")
-	fl.StringVar(&f.archive, "archive", "", "`URL` of a bucket for archive segments, the same for all nodes; default: folders of the servers")
+	fl.StringVar(&f.archive, "archive", "", "`URL` of a bucket for archive segments, one for all nodes; default: folders of servers")
 	fl.DurationVar(&f.scrub, "scrub-every", time.Hour, "`time` between two searches of disk and memory for damage")
 	fl.IntVar(&f.rate, "scrub-rate", 8, "`MiB` per second that such a search reads")
 	fl.Int64Var(&f.snapshotBytes, "snapshot-bytes", 0, "`bytes` of log after which a snapshot is due, and which stay behind it (for tests; 0: 64 MiB)")

@@ -8,6 +8,8 @@ import (
 
 	"github.com/driftmesh/driftmesh/internal/piecewise"
 	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/driftmesh/driftmesh/internal/shape"
 )
 
 // Bytes 0, 1 and 2 of an encoded command are the format version, the feature
@@ -34,7 +36,7 @@ const (
 	MaxCommand = MaxState + 32<<20
 	// maxList bounds the marks or objects of one command, and the elements of
 	// every list inside a snapshot section.
-	maxList = 1 << 16
+	maxList = shape.MaxList
 )
 
 var (

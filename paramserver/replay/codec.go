@@ -6,7 +6,12 @@ import (
 	"math"
 
 	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/driftmesh/driftmesh/internal/shape"
 )
+
+// maxDepth is that of an encoding: its fields, items, features and their numbers.
+const maxDepth = 4
 
 // stateFormat is bumped when the meaning of an encoding changes.
 const stateFormat = 1
@@ -58,6 +63,9 @@ func encode(c contents, items []Item, features [][]int32) ([]byte, error) {
 // decode reads an encoding of a buffer bounded by limit bytes, whose slots take
 // at least slot bytes. Nothing larger than the data is allocated.
 func decode(data []byte, limit, slot int64) (c contents, items []Item, err error) {
+	if err := shape.Check(data, maxDepth); err != nil {
+		return c, nil, fmt.Errorf("%w: %v", ErrState, err)
+	}
 	dec := msgpack.NewDecoder(bytes.NewReader(data))
 	dec.UsePreallocateValues(false)
 	if err := dec.Decode(&c); err != nil {

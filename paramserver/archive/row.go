@@ -5,12 +5,16 @@ package archive
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
+	pqformat "github.com/parquet-go/parquet-go/format"
 
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
@@ -85,6 +89,11 @@ func Decode(data []byte, rows int64, f func(*Row) error) (err error) {
 	if int64(len(data)) > MaxBytes || rows > MaxRows {
 		return fmt.Errorf("%w: %d bytes and %d rows; the caps are %d and %d", ErrSegment, len(data), rows, MaxBytes, MaxRows)
 	}
+	// The footer says how long it is, and the library allocates that before a look.
+	const frame = 8 // a length and the magic number, at the end; the number alone at the beginning
+	if n := len(data); n < frame+frame/2 || int64(binary.LittleEndian.Uint32(data[n-frame:])) > int64(n-frame-frame/2) {
+		return fmt.Errorf("%w: %d bytes have no footer", ErrSegment, n)
+	}
 	file, err := parquet.OpenFile(bytes.NewReader(data), int64(len(data)), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrSegment, err)
@@ -92,7 +101,7 @@ func Decode(data []byte, rows int64, f func(*Row) error) (err error) {
 	if file.NumRows() != rows {
 		return fmt.Errorf("%w: %d rows; want %d", ErrSegment, file.NumRows(), rows)
 	}
-	if err := checkPages(file); err != nil {
+	if err := checkPages(file, data); err != nil {
 		return err
 	}
 	r := parquet.NewGenericReader[Row](file)
@@ -127,19 +136,68 @@ func Decode(data []byte, rows int64, f func(*Row) error) (err error) {
 	return nil
 }
 
-// checkPages bounds what the pages of a file claim to hold once unpacked.
-func checkPages(file *parquet.File) error {
-	total := int64(0)
+// checkPages bounds what the pages of a file claim to hold once unpacked, by what
+// the columns say and by what each page says itself: the library allocates that
+// much before it unpacks one.
+func checkPages(file *parquet.File, data []byte) error {
+	total, paged := int64(0), int64(0)
 	for _, g := range file.Metadata().RowGroups {
 		for _, c := range g.Columns {
-			if c.MetaData.TotalUncompressedSize < 0 || c.MetaData.NumValues < 0 || c.MetaData.NumValues > MaxRows {
-				return fmt.Errorf("%w: a column of %d values in %d bytes", ErrSegment, c.MetaData.NumValues, c.MetaData.TotalUncompressedSize)
+			m := &c.MetaData
+			if m.TotalUncompressedSize < 0 || m.NumValues < 0 || m.NumValues > MaxRows {
+				return fmt.Errorf("%w: a column of %d values in %d bytes", ErrSegment, m.NumValues, m.TotalUncompressedSize)
 			}
-			total += c.MetaData.TotalUncompressedSize
-			if total > 8*MaxBytes {
+			if total += m.TotalUncompressedSize; total > 8*MaxBytes {
 				return fmt.Errorf("%w: columns of over %d bytes", ErrSegment, 8*MaxBytes)
 			}
+			from := m.DataPageOffset
+			if m.DictionaryPageOffset > 0 {
+				from = min(from, m.DictionaryPageOffset)
+			}
+			to := from + m.TotalCompressedSize
+			if from < 0 || to < from || to > int64(len(data)) {
+				return fmt.Errorf("%w: a column from byte %d to %d of %d", ErrSegment, from, to, len(data))
+			}
+			if err := checkColumn(data[from:to], &paged); err != nil {
+				return err
+			}
 		}
+	}
+	return nil
+}
+
+// maxWindow is the largest window of a compressed page, as zstd's levels use it.
+const maxWindow = 8 << 20
+
+// checkColumn walks the headers of a column's pages and adds up what they claim.
+func checkColumn(pages []byte, total *int64) error {
+	for len(pages) > 0 {
+		r := bytes.NewReader(pages)
+		var h pqformat.PageHeader
+		if err := thrift.NewDecoder(new(thrift.CompactProtocol).NewReader(r)).Decode(&h); err != nil {
+			return fmt.Errorf("%w: page header: %w", ErrSegment, err)
+		}
+		if h.CompressedPageSize < 0 || h.UncompressedPageSize < 0 || int64(h.CompressedPageSize) > int64(r.Len()) {
+			return fmt.Errorf("%w: a page of %d bytes, %d unpacked, where %d are left", ErrSegment, h.CompressedPageSize, h.UncompressedPageSize, r.Len())
+		}
+		if *total += int64(h.UncompressedPageSize); *total > 8*MaxBytes {
+			return fmt.Errorf("%w: pages of over %d bytes", ErrSegment, 8*MaxBytes)
+		}
+		page := pages[len(pages)-r.Len():][:h.CompressedPageSize]
+		if h.DataPageHeaderV2.Valid {
+			v2 := &h.DataPageHeaderV2.V
+			levels := int64(v2.RepetitionLevelsByteLength) + int64(v2.DefinitionLevelsByteLength)
+			if v2.RepetitionLevelsByteLength < 0 || v2.DefinitionLevelsByteLength < 0 || levels > int64(len(page)) {
+				return fmt.Errorf("%w: levels of %d bytes in a page of %d", ErrSegment, levels, len(page))
+			}
+			page = page[levels:]
+		}
+		// The frame has a claim of its own, by which its decoder allocates.
+		var frame zstd.Header
+		if err := frame.Decode(page); err == nil && (frame.FrameContentSize > uint64(h.UncompressedPageSize) || frame.WindowSize > maxWindow) {
+			return fmt.Errorf("%w: a frame of %d bytes with a window of %d in a page of %d", ErrSegment, frame.FrameContentSize, frame.WindowSize, h.UncompressedPageSize)
+		}
+		pages = pages[len(pages)-r.Len()+int(h.CompressedPageSize):]
 	}
 	return nil
 }

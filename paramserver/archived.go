@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/job"
@@ -109,21 +110,11 @@ func (k *Collector) Take(marks []fsm.Mark) ([]archive.Row, []fsm.Range, error) {
 			ranges = append(ranges, fsm.Range{Session: m.Session, First: m.Seq - moved + 1, Last: m.Seq})
 		}
 	}
-	slices.SortFunc(ranges, func(a, b fsm.Range) int { return compareText(a.Session, b.Session) })
+	slices.SortFunc(ranges, func(a, b fsm.Range) int { return strings.Compare(a.Session, b.Session) })
 	if n := uint64(len(rows)); n > admitted || n < admitted && k.policy.Keep == job.ArchiveAll {
 		return nil, nil, fmt.Errorf("%d rows to archive, and marks of %d trajectories that were trained on", n, admitted)
 	}
 	return rows, ranges, nil
-}
-
-func compareText(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // Recall makes a collector that keeps an object once remember the newest of those

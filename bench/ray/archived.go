@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/envs/registry"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/wire"
@@ -63,7 +62,7 @@ func (a *archiver) add(batch []wire.Trajectory) error {
 	if err := a.asm.Assemble(a.actions, &a.batch); err != nil {
 		return err
 	}
-	var states envs.States = a.asm.States()
+	states := a.asm.States()
 	now := time.Now().UnixMicro()
 	for i := range batch {
 		t := &batch[i]

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 )
@@ -101,7 +102,7 @@ func (c cover) ranges() (out []fsm.Range) {
 	}
 	slices.SortFunc(out, func(a, b fsm.Range) int {
 		if a.Session != b.Session {
-			return compare(a.Session, b.Session)
+			return strings.Compare(a.Session, b.Session)
 		}
 		if a.First < b.First {
 			return -1

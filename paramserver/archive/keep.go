@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/driftmesh/driftmesh/cluster"
@@ -119,7 +120,7 @@ func (n *Node) readBack(ctx context.Context, h holding) error {
 	n.mu.Lock()
 	after := n.scrub[h.job.ID]
 	n.mu.Unlock()
-	sorted := slices.SortedFunc(slices.Values(h.segments), func(a, b fsm.Segment) int { return compare(a.ID, b.ID) })
+	sorted := slices.SortedFunc(slices.Values(h.segments), func(a, b fsm.Segment) int { return strings.Compare(a.ID, b.ID) })
 	size := int64(0)
 	last := ""
 	for _, g := range sorted {
@@ -144,16 +145,6 @@ func (n *Node) readBack(ctx context.Context, h holding) error {
 	n.scrub[h.job.ID] = last // "" at the end: from the beginning
 	n.mu.Unlock()
 	return nil
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // repair gives segments that too few nodes hold to others.

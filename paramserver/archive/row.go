@@ -104,17 +104,20 @@ func Decode(data []byte, rows int64, f func(*Row) error) (err error) {
 	if err := checkPages(file, data); err != nil {
 		return err
 	}
+	if got, want := file.Schema().String(), schema.String(); got != want {
+		return fmt.Errorf("%w: its columns are %s", ErrSegment, got)
+	}
 	r := parquet.NewGenericReader[Row](file)
 	defer r.Close()
-	batch := make([]Row, min(rows, 1024))
+	batch := make([]parquet.Row, min(rows, 1024))
 	read := int64(0)
 	for read < rows {
-		n, err := r.Read(batch)
-		for i := range batch[:n] {
-			if err := batch[i].check(); err != nil {
+		n, err := r.ReadRows(batch)
+		for i, values := range batch[:n] {
+			row, err := rowOf(values)
+			if err != nil {
 				return fmt.Errorf("%w: row %d: %w", ErrSegment, read+int64(i), err)
 			}
-			row := batch[i]
 			if err := f(&row); err != nil {
 				return err
 			}
@@ -134,6 +137,31 @@ func Decode(data []byte, rows int64, f func(*Row) error) (err error) {
 		return fmt.Errorf("%w: it ends after %d of %d rows", ErrSegment, read, rows)
 	}
 	return nil
+}
+
+// schema is that of a segment; kinds are its columns', in the order of Row.
+var (
+	schema = parquet.SchemaOf(Row{})
+	kinds  = []parquet.Kind{parquet.ByteArray, parquet.Double, parquet.Int64, parquet.Int64, parquet.ByteArray, parquet.ByteArray, parquet.Int64}
+)
+
+// rowOf returns the row of values that are one of each column. The library's own
+// way from values to a struct believes each value to be of its column's kind, and
+// takes numbers for addresses where a damaged page left some of another kind.
+func rowOf(values parquet.Row) (Row, error) {
+	if len(values) != len(kinds) {
+		return Row{}, fmt.Errorf("%d values; want %d", len(values), len(kinds))
+	}
+	for i, v := range values {
+		if v.Column() != i || v.Kind() != kinds[i] {
+			return Row{}, fmt.Errorf("value %d is of column %d and kind %v; want %v", i, v.Column(), v.Kind(), kinds[i])
+		}
+	}
+	row := Row{
+		Object: string(values[0].ByteArray()), LogReward: values[1].Double(), Version: values[2].Int64(), Time: values[3].Int64(),
+		Worker: string(values[4].ByteArray()), Session: string(values[5].ByteArray()), Seq: values[6].Int64(),
+	}
+	return row, row.check()
 }
 
 // checkPages bounds what the pages of a file claim to hold once unpacked, by what

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/envs/registry"
@@ -50,7 +51,10 @@ type Updater struct {
 	recorder     *Recorder    // whose open stretch is part of the state; nil: none is
 	carried      []byte       // the stretch of the state that was restored
 
-	batch   policy.Batch
+	batch   policy.Batch  // what was assembled
+	pass    policy.Pass   // a rollout that the next Step may find on the tape
+	scored  *policy.Batch // what the update is made of: batch, or that of a pass,
+	objects envs.States   // and its objects
 	actions [][]int32
 	scores  policy.Scores
 	weights policy.Weights
@@ -199,19 +203,27 @@ func (f *frozenBackward) score(b *policy.Batch, out *policy.Scores) error {
 // The order of batch may change.
 func (u *Updater) Step(batch []wire.Trajectory, refuse func(*wire.Trajectory, error)) (*Update, error) {
 	offered := len(batch)
+	pass := u.pass
+	u.pass = policy.Pass{}
+	rehearsed := u.rehearsed(pass, batch)
 	if u.mix != nil {
 		var err error
 		if batch, err = u.mix.complete(u, batch); err != nil {
 			return nil, fmt.Errorf("update %d: %w", u.version+1, err)
 		}
 	}
-	batch, fresh, err := u.assemble(batch, offered, refuse)
-	if err != nil {
-		return nil, fmt.Errorf("update %d: %w", u.version+1, err)
+	fresh := offered
+	if rehearsed {
+		u.scored, u.objects = pass.Batch, pass.States
+	} else {
+		var err error
+		if batch, fresh, err = u.assemble(batch, offered, refuse); err != nil {
+			return nil, fmt.Errorf("update %d: %w", u.version+1, err)
+		}
 	}
 	normaliser := u.loss.State() // the only state that moves before the optimiser's
 	rates := u.rates(int64(u.version))
-	norm, err := u.descend(batch, rates)
+	norm, err := u.descend(batch, rehearsed, rates)
 	if err != nil {
 		return nil, fmt.Errorf("update %d: %w", u.version+1, errors.Join(err, u.loss.Restore(normaliser)))
 	}
@@ -225,6 +237,33 @@ func (u *Updater) Step(batch []wire.Trajectory, refuse func(*wire.Trajectory, er
 		LearningRate: rates.Forward, LogZRate: rates.LogZ,
 	}
 	return &u.update, nil
+}
+
+// Tape is the learner's workspace, for a sampler in the same goroutine that
+// leaves its forward pass there (sampler.Roller.Rehearse).
+func (u *Updater) Tape() policy.Tape { return u.tape }
+
+// Share lets the Updater spread its work over cores; nil takes that back. The
+// bits of a step do not depend on it.
+func (u *Updater) Share(c policy.Cores) { u.tape.Share(c) }
+
+// Rehearsed says that the trajectories of the next Step were sampled with the
+// present parameters and are on the tape. Step looks whether they are the same,
+// and does not score them again.
+func (u *Updater) Rehearsed(p policy.Pass) { u.pass = p }
+
+// rehearsed says whether the pass is that of exactly this batch.
+func (u *Updater) rehearsed(pass policy.Pass, batch []wire.Trajectory) bool {
+	if pass.Batch == nil || u.mix != nil || len(pass.Batch.FOffset) != len(batch)+1 {
+		return false
+	}
+	for i := range batch {
+		lo, hi := pass.Batch.FOffset[i], pass.Batch.FOffset[i+1]
+		if batch[i].Version != u.version || !slices.Equal(pass.Batch.FAction[lo:hi], batch[i].Actions) {
+			return false
+		}
+	}
+	return true
 }
 
 // assemble replays the batch, of which the first ones are fresh, and returns
@@ -273,16 +312,26 @@ func (u *Updater) replay(batch []wire.Trajectory) error {
 	for i := range batch {
 		u.actions = append(u.actions, batch[i].Actions)
 	}
-	return u.asm.Assemble(u.actions, &u.batch)
+	if err := u.asm.Assemble(u.actions, &u.batch); err != nil {
+		return err
+	}
+	u.scored, u.objects = &u.batch, u.asm.States()
+	return nil
 }
 
-// score fills the loss's input from the assembled batch.
-func (u *Updater) score(batch []wire.Trajectory) error {
-	if err := u.tape.Score(u.params[:len(u.params)-1], &u.batch, &u.scores); err != nil {
+// score fills the loss's input from the batch, whose forward pass may be on the
+// tape.
+func (u *Updater) score(batch []wire.Trajectory, rehearsed bool) (err error) {
+	if rehearsed {
+		err = u.tape.Finish(u.scored, &u.scores)
+	} else {
+		err = u.tape.Score(u.params[:len(u.params)-1], u.scored, &u.scores)
+	}
+	if err != nil {
 		return err
 	}
 	if u.frozen != nil {
-		if err := u.frozen.score(&u.batch, &u.scores); err != nil {
+		if err := u.frozen.score(u.scored, &u.scores); err != nil {
 			return err
 		}
 	}
@@ -292,8 +341,8 @@ func (u *Updater) score(batch []wire.Trajectory) error {
 
 // descend turns the assembled batch into one move of the parameters and returns
 // the norm of the gradient.
-func (u *Updater) descend(batch []wire.Trajectory, rates optim.Rates) (norm float64, err error) {
-	if err := u.score(batch); err != nil {
+func (u *Updater) descend(batch []wire.Trajectory, rehearsed bool, rates optim.Rates) (norm float64, err error) {
+	if err := u.score(batch, rehearsed); err != nil {
 		return 0, err
 	}
 	if err := u.loss.Evaluate(int64(u.version), &u.in, &u.out); err != nil {
@@ -314,8 +363,8 @@ func (u *Updater) residuals(batch []wire.Trajectory) {
 	in.LogReward, in.LogBehaviour, in.Lag = in.LogReward[:0], in.LogBehaviour[:0], in.Lag[:0]
 	beta := u.Spec.RewardExponent.At(int64(u.version))
 	for i := range batch {
-		in.LogPF = append(in.LogPF, sum(u.scores.LogPF[u.batch.FOffset[i]:u.batch.FOffset[i+1]]))
-		in.LogPB = append(in.LogPB, sum(u.scores.LogPB[u.batch.BOffset[i]:u.batch.BOffset[i+1]]))
+		in.LogPF = append(in.LogPF, sum(u.scores.LogPF[u.scored.FOffset[i]:u.scored.FOffset[i+1]]))
+		in.LogPB = append(in.LogPB, sum(u.scores.LogPB[u.scored.BOffset[i]:u.scored.BOffset[i+1]]))
 		in.LogReward = append(in.LogReward, beta*batch[i].LogReward)
 		in.LogBehaviour = append(in.LogBehaviour, batch[i].LogBehaviour)
 		in.Lag = append(in.Lag, int64(u.version)-int64(batch[i].Version))
@@ -344,8 +393,8 @@ func (u *Updater) weigh(batch []wire.Trajectory) {
 
 // spread gives every transition its trajectory's weight.
 func (u *Updater) spread() *policy.Weights {
-	u.weights.PF = spread(u.weights.PF, u.out.W, u.batch.FOffset)
-	u.weights.PB = spread(u.weights.PB, u.out.WB, u.batch.BOffset)
+	u.weights.PF = spread(u.weights.PF, u.out.W, u.scored.FOffset)
+	u.weights.PB = spread(u.weights.PB, u.out.WB, u.scored.BOffset)
 	return &u.weights
 }
 
@@ -380,7 +429,7 @@ func (u *Updater) rates(step int64) optim.Rates {
 // observe records modes and best objects of fresh trajectories, and remembers
 // them for replay.
 func (u *Updater) observe(batch []wire.Trajectory) {
-	states := u.asm.States()
+	states := u.objects
 	if u.track != nil {
 		u.track.trained(u.bias, batch, states)
 	}
@@ -439,7 +488,7 @@ func (u *Updater) ImportanceLogZ(batch []wire.Trajectory) (losses.LogZ, error) {
 	if err := u.replay(batch); err != nil {
 		return losses.LogZ{}, err
 	}
-	if err := u.score(batch); err != nil {
+	if err := u.score(batch, false); err != nil {
 		return losses.LogZ{}, err
 	}
 	return losses.ImportanceLogZ(u.in.LogReward, u.in.LogPB, u.in.LogBehaviour)

@@ -14,6 +14,8 @@ var (
 	ErrShape = errors.New("policy: shapes do not fit")
 	// ErrNoScore: Backprop without a Score before it on the same tape.
 	ErrNoScore = errors.New("policy: Backprop needs a Score first")
+	// ErrNoPass: Extend or Finish without a Begin for the same states before it.
+	ErrNoPass = errors.New("policy: no pass over these states was begun")
 )
 
 // TrajectoryError says why one trajectory of several cannot be replayed. The

@@ -163,7 +163,7 @@ func (m *MLP) layers() []dense {
 
 // NewTape implements Model.
 func (m *MLP) NewTape() Tape {
-	return &mlpTape{m: m, size: m.layout.Size(), hidden: make([]kernels.Matrix, len(m.trunk))}
+	return newTape(m)
 }
 
 // of is the tensor's part of a flat vector.

@@ -72,20 +72,45 @@ type Model interface {
 // Tape evaluates a model and remembers what the backward pass needs. Its
 // buffers are reused: in the steady state a call allocates nothing. Parameter
 // vectors may be longer than the layout (a learner appends its log Z); what
-// follows is not touched.
+// follows is not touched. Equal calls give equal bits, however many cores share
+// the work.
 type Tape interface {
 	// LogProbs writes the masked log-softmax of each state (N × actions of the
 	// direction, row-major); illegal actions get -Inf, rows without a legal
 	// action are all -Inf.
 	LogProbs(params []float32, s *States, dir Direction, out []float32) error
-	// Score writes the log-probability of every transition (float64 sums). A
-	// transition that the mask forbids (ErrForbidden), a non-finite logit
-	// (ErrNonFinite) or slices that do not fit (ErrShape) are errors.
+	// Begin starts a pass over states that may still be appended to s: a rollout
+	// is scored as it is sampled. Parameters, and states that were scored, must not
+	// change until the pass is over. With keep the tape remembers the pass for
+	// Finish.
+	Begin(params []float32, s *States, keep bool) error
+	// Extend scores the states that were appended to s since the last Extend, and
+	// writes their rows of log P_F as LogProbs does.
+	Extend(out []float32) error
+	// Finish writes the log-probability of every transition (float64 sums) of a
+	// batch whose States are those of a pass that is kept. A transition that the
+	// mask forbids (ErrForbidden), a non-finite logit (ErrNonFinite) or slices that
+	// do not fit (ErrShape) are errors; without such a pass it is ErrNoPass. It
+	// ends the pass.
+	Finish(b *Batch, out *Scores) error
+	// Score is Begin and Finish.
 	Score(params []float32, b *Batch, out *Scores) error
 	// Backprop adds ∇ Σ w·log-prob for the batch and parameters of the last
-	// Score to grad. Both must be as they were then. It may be called several
-	// times, but is ErrNoScore after a failed Score or a LogProbs.
+	// Score or Finish to grad. Both must be as they were then. It may be called several
+	// times, but is ErrNoScore after a failed Score or any other call.
 	Backprop(w *Weights, grad []float32) error
+	// Share lets a tape spread its work over cores; nil takes that back.
+	Share(c Cores)
+}
+
+// Cores runs parts of some work at the same time. Models hold no goroutines of
+// their own: whoever owns a tape lends it some.
+type Cores interface {
+	// Num is how many parts can run at once, at least 1.
+	Num() int
+	// Do calls *f once for each part from 0 to parts−1 and returns when all have
+	// returned.
+	Do(parts int, f *func(part int))
 }
 
 // Size returns the number of parameters.

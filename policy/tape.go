@@ -10,31 +10,108 @@ import (
 // mlpTape implements Tape for an MLP: one forward pass and what its backward
 // pass needs. Buffers grow to the largest batch seen and are kept.
 type mlpTape struct {
-	m    *MLP
-	size int // number of parameters
+	m     *MLP
+	size  int // number of parameters
+	cores Cores
 
-	// The last Score; nil batch when there is none to differentiate.
-	batch  *Batch
+	// The pass under way, or the one that was scored last.
 	params []float32
+	states *States
+	keep   bool
+	from   int    // the first state whose rows are in the buffers: 0 if they are kept
+	done   int    // states scored so far
+	batch  *Batch // that of the last Score; nil: there is none to differentiate
 
-	hidden  []kernels.Matrix // outputs of the trunk's layers, N × width
-	heads   [2]headTape      // by Direction
-	grads   [2][]float32     // gradients of two successive layers, taking turns
-	weightT []float32        // a transposed matrix
+	hidden []buffer    // outputs of the trunk's layers, a row for each state
+	heads  [2]headTape // by Direction
+
+	// The work that cores share, and what they found: the first state with a
+	// non-finite logit, by part.
+	dir   Direction
+	lo, n int // rows of the buffers that are computed
+	block int // rows of a part
+	bad   []int
+	trunk func(part int) // a block of rows through all layers and the P_F head
+	head  func(part int) // a block of rows through the head of dir
+
+	back backward
+}
+
+// buffer is a matrix that grows by rows.
+type buffer struct {
+	data  []float32
+	width int
+}
+
+// grow makes room for n rows and keeps what is there.
+func (b *buffer) grow(n int) { b.data = extended(b.data, n*b.width) }
+
+func (b *buffer) rows(from, to int) kernels.Matrix {
+	return kernels.Dense(to-from, b.width, b.data[from*b.width:to*b.width])
 }
 
 // headTape is the part of a tape that a policy head needs.
 type headTape struct {
-	logits kernels.Matrix
+	// weight is the head's matrix as [in, out], with columns of zeros that fill up
+	// a vector; bias goes with it.
+	weight kernels.Matrix
+	bias   []float32
+	logits buffer
 	lse    []float64 // log-normaliser of each state
-	weight []float64 // sum of the weights of each (state, action)
-	grad   []float32
+}
+
+// vector is how many columns fill up the widest vector.
+const vector = 16
+
+func newTape(m *MLP) *mlpTape {
+	t := &mlpTape{m: m, size: m.layout.Size()}
+	for _, l := range m.trunk {
+		t.hidden = append(t.hidden, buffer{width: l.out})
+	}
+	for dir, h := range m.head {
+		t.heads[dir].logits.width = (h.out + vector - 1) / vector * vector
+	}
+	t.trunk, t.head = t.runTrunk, t.runHead
+	t.back.init(t)
+	return t
+}
+
+// Share implements Tape.
+func (t *mlpTape) Share(c Cores) { t.cores = c }
+
+// do runs a function for parts 0..parts-1, on several cores if they are lent.
+func (t *mlpTape) do(parts int, f *func(int)) {
+	if t.cores != nil && parts > 1 {
+		t.cores.Do(parts, f)
+		return
+	}
+	for p := range parts {
+		(*f)(p)
+	}
+}
+
+const (
+	// wideBlock is how many rows go through the layers together: their activations
+	// stay in the second-level cache.
+	wideBlock = 112
+	// thinBlock is the fewest rows that are worth another core.
+	thinBlock = 28
+)
+
+// blockOf is how many of n rows a part takes, so that all cores have some.
+func (t *mlpTape) blockOf(n int) int {
+	if t.cores == nil || t.cores.Num() == 1 {
+		return wideBlock
+	}
+	return min(max((n+2*t.cores.Num()-1)/(2*t.cores.Num()), thinBlock), wideBlock)
 }
 
 // LogProbs implements Tape.
 func (t *mlpTape) LogProbs(params []float32, s *States, dir Direction, out []float32) error {
-	t.batch = nil
-	mask, err := t.check(params, s, dir)
+	if err := t.Begin(params, s, false); err != nil {
+		return err
+	}
+	mask, err := t.check(dir)
 	if err != nil {
 		return err
 	}
@@ -45,52 +122,122 @@ func (t *mlpTape) LogProbs(params []float32, s *States, dir Direction, out []flo
 		uniformLogProbs(out, mask, h.out)
 		return nil
 	}
-	t.runTrunk(params, s)
-	if err := t.runHead(params, s.N, dir, mask); err != nil {
+	if err := t.advance(dir); err != nil {
 		return err
 	}
-	h := &t.heads[dir]
-	kernels.LogSoftmax(out, h.logits, mask, h.lse)
+	t.logSoftmax(dir, mask, out)
 	return nil
+}
+
+// Begin implements Tape.
+func (t *mlpTape) Begin(params []float32, s *States, keep bool) error {
+	t.batch, t.states = nil, nil
+	if len(params) < t.size {
+		return fmt.Errorf("%w: %d parameters, the model has %d", ErrShape, len(params), t.size)
+	}
+	t.params, t.states, t.keep, t.from, t.done = params, s, keep, 0, 0
+	for dir := range t.heads {
+		t.turnHead(Direction(dir))
+	}
+	return nil
+}
+
+// turnHead copies a head's matrix into the form that products want.
+func (t *mlpTape) turnHead(dir Direction) {
+	l, h := t.m.head[dir], &t.heads[dir]
+	if l.uniform {
+		return
+	}
+	pad := h.logits.width
+	if h.bias == nil { // the columns that fill up stay zero
+		h.bias = make([]float32, pad)
+		h.weight = kernels.Dense(l.in, pad, make([]float32, l.in*pad))
+	}
+	copy(h.bias, l.bias.of(t.params))
+	kernels.Transpose(h.weight, l.weight.matrix(t.params))
+}
+
+// Extend implements Tape.
+func (t *mlpTape) Extend(out []float32) error {
+	if t.states == nil {
+		return ErrNoPass
+	}
+	mask, err := t.check(Forward)
+	if err != nil {
+		return err
+	}
+	if len(out) != len(mask) {
+		return fmt.Errorf("%w: %d log-probabilities for %d new states", ErrShape, len(out), t.states.N-t.done)
+	}
+	if err := t.advance(Forward); err != nil {
+		return err
+	}
+	t.logSoftmax(Forward, mask, out)
+	return nil
+}
+
+// logSoftmax writes the rows of the states that were scored last.
+func (t *mlpTape) logSoftmax(dir Direction, mask []bool, out []float32) {
+	h := &t.heads[dir]
+	kernels.LogSoftmax(out, h.rows(t.m.head[dir].out, t.lo, t.lo+t.n), mask, h.lse[t.lo:t.lo+t.n])
+}
+
+// rows are the logits of some states.
+func (h *headTape) rows(actions, from, to int) kernels.Matrix {
+	m := h.logits.rows(from, to)
+	m.Cols = actions
+	return m
 }
 
 // Score implements Tape. It keeps params and b, which must be unchanged when
 // Backprop is called.
 func (t *mlpTape) Score(params []float32, b *Batch, out *Scores) error {
-	t.batch = nil
-	forward, err := t.check(params, &b.States, Forward)
-	if err != nil {
+	if err := t.Begin(params, &b.States, true); err != nil {
 		return err
 	}
-	backward, err := t.check(params, &b.States, Backward)
-	if err != nil {
+	return t.Finish(b, out)
+}
+
+// Finish implements Tape.
+func (t *mlpTape) Finish(b *Batch, out *Scores) (err error) {
+	pass := t.states
+	if t.states = nil; pass == nil || pass != &b.States || !t.keep {
+		return ErrNoPass
+	}
+	t.states = pass
+	defer func() {
+		if t.states = nil; err == nil {
+			t.batch = b
+		}
+	}()
+	if _, err := t.check(Forward); err != nil {
 		return err
 	}
-	t.runTrunk(params, &b.States)
-	if err := t.runHead(params, b.States.N, Forward, forward); err != nil {
-		return err
-	}
-	if out.LogPF, err = t.pick(out.LogPF, Forward, b.States.N, b.FState, b.FAction, forward); err != nil {
-		return err
-	}
-	if len(b.BState) > 0 && !t.m.head[Backward].uniform {
-		if err := t.runHead(params, b.States.N, Backward, backward); err != nil {
+	if t.done < pass.N {
+		if err := t.advance(Forward); err != nil {
 			return err
 		}
 	}
-	if out.LogPB, err = t.pick(out.LogPB, Backward, b.States.N, b.BState, b.BAction, backward); err != nil {
+	if out.LogPF, err = t.pick(out.LogPF, Forward, b.FState, b.FAction, pass.ForwardMask); err != nil {
 		return err
 	}
-	t.batch, t.params = b, params
-	return nil
+	t.done = 0 // the other head, for all states
+	if _, err := t.check(Backward); err != nil {
+		return err
+	}
+	if len(b.BState) > 0 && !t.m.head[Backward].uniform {
+		if err := t.finishHead(Backward); err != nil {
+			return err
+		}
+	}
+	out.LogPB, err = t.pick(out.LogPB, Backward, b.BState, b.BAction, pass.BackwardMask)
+	return err
 }
 
-// check compares the shapes of params and states with the model's and returns
-// the mask of the direction.
-func (t *mlpTape) check(params []float32, s *States, dir Direction) ([]bool, error) {
-	if len(params) < t.size {
-		return nil, fmt.Errorf("%w: %d parameters, the model has %d", ErrShape, len(params), t.size)
-	}
+// check compares the shapes of the states that are not scored yet with the
+// model's and returns their masks of the direction.
+func (t *mlpTape) check(dir Direction) ([]bool, error) {
+	s := t.states
 	if dir != Forward && dir != Backward {
 		return nil, fmt.Errorf("%w: direction %d", ErrShape, dir)
 	}
@@ -98,62 +245,111 @@ func (t *mlpTape) check(params []float32, s *States, dir Direction) ([]bool, err
 	if dir == Backward {
 		mask = s.BackwardMask
 	}
-	if width := t.m.head[dir].out; len(mask) != s.N*width {
+	width := t.m.head[dir].out
+	if s.N < t.done || len(mask) != s.N*width {
 		return nil, fmt.Errorf("%w: a mask of %d for %d states with %d actions", ErrShape, len(mask), s.N, width)
 	}
-	if s.N < 0 || len(s.FeatOffset) != s.N+1 {
+	if len(s.FeatOffset) != s.N+1 {
 		return nil, fmt.Errorf("%w: %d feature offsets for %d states", ErrShape, len(s.FeatOffset), s.N)
 	}
-	last := int32(0)
-	for i, end := range s.FeatOffset {
-		if end < last || int(end) > len(s.FeatIndex) || i == 0 && end != 0 {
-			return nil, fmt.Errorf("%w: feature offset %d is %d", ErrShape, i, end)
+	last := s.FeatOffset[t.done]
+	if t.done == 0 && last != 0 {
+		return nil, fmt.Errorf("%w: feature offset 0 is %d", ErrShape, last)
+	}
+	begin := last
+	for i, end := range s.FeatOffset[t.done:] {
+		if end < last || int(end) > len(s.FeatIndex) {
+			return nil, fmt.Errorf("%w: feature offset %d is %d", ErrShape, t.done+i, end)
 		}
 		last = end
 	}
-	for i, f := range s.FeatIndex[:last] {
+	for i, f := range s.FeatIndex[begin:last] {
 		if uint(f) >= uint(t.m.features) {
-			return nil, fmt.Errorf("%w: feature %d at %d, the model has %d", ErrShape, f, i, t.m.features)
+			return nil, fmt.Errorf("%w: feature %d at %d, the model has %d", ErrShape, f, int(begin)+i, t.m.features)
 		}
 	}
-	return mask, nil
+	return mask[t.done*width:], nil
 }
 
-// runTrunk fills t.hidden.
-func (t *mlpTape) runTrunk(params []float32, s *States) {
-	for i, l := range t.m.trunk {
-		out := resize(&t.hidden[i].Data, s.N*l.out)
-		h := kernels.Dense(s.N, l.out, out)
-		kernels.SetRows(h, l.bias.of(params))
-		if w := l.weight.matrix(params); i == 0 {
-			kernels.GatherAdd(h, w, s.FeatOffset, s.FeatIndex)
-		} else {
-			kernels.MulNN(h, t.hidden[i-1], w)
-		}
-		kernels.Activate(h, t.m.act)
-		t.hidden[i] = h
+// advance scores the states that are new: trunk, and head of dir.
+func (t *mlpTape) advance(dir Direction) error {
+	if !t.keep {
+		t.from = t.done
 	}
+	t.lo, t.n, t.dir = t.done-t.from, t.states.N-t.done, dir
+	for i := range t.hidden {
+		t.hidden[i].grow(t.lo + t.n)
+	}
+	err := t.share(&t.trunk)
+	t.done = t.states.N
+	return err
 }
 
-// runHead fills the logits and log-normalisers of a learned head.
-func (t *mlpTape) runHead(params []float32, n int, dir Direction, mask []bool) error {
-	l, h := t.m.head[dir].dense, &t.heads[dir]
-	h.logits = kernels.Dense(n, l.out, resize(&h.logits.Data, n*l.out))
-	kernels.SetRows(h.logits, l.bias.of(params))
-	kernels.MulNT(h.logits, t.hidden[len(t.hidden)-1], l.weight.matrix(params))
-	if bad := kernels.LogSumExp(resize(&h.lse, n), h.logits, mask); bad >= 0 {
-		return fmt.Errorf("%w of the %s policy in state %d", ErrNonFinite, dir, bad)
+// finishHead computes another head of states whose pass was kept.
+func (t *mlpTape) finishHead(dir Direction) error {
+	t.lo, t.n, t.dir = 0, t.states.N, dir
+	return t.share(&t.head)
+}
+
+// share cuts the rows lo..lo+n-1 into blocks for the cores.
+func (t *mlpTape) share(f *func(int)) error {
+	h := &t.heads[t.dir]
+	h.logits.grow(t.lo + t.n)
+	h.lse = extended(h.lse, t.lo+t.n)
+	t.block = t.blockOf(t.n)
+	parts := (t.n + t.block - 1) / t.block
+	resize(&t.bad, parts)
+	t.do(parts, f)
+	for p, bad := range t.bad {
+		if bad >= 0 {
+			return fmt.Errorf("%w of the %s policy in state %d", ErrNonFinite, t.dir, t.from+t.lo+p*t.block+bad)
+		}
 	}
 	return nil
 }
 
+// runTrunk takes a block of states through the layers and a head.
+func (t *mlpTape) runTrunk(part int) {
+	from, to := t.rowsOf(part)
+	for i, l := range t.m.trunk {
+		h := t.hidden[i].rows(from, to)
+		w, bias := l.weight.matrix(t.params), l.bias.of(t.params)
+		if i == 0 {
+			offset := t.states.FeatOffset[t.from+from : t.from+to+1]
+			kernels.GatherLayer(h, w, bias, offset, t.states.FeatIndex, t.m.act)
+		} else {
+			kernels.Layer(h, t.hidden[i-1].rows(from, to), w, bias, t.m.act)
+		}
+	}
+	t.runHead(part)
+}
+
+// rowsOf are the rows of a part.
+func (t *mlpTape) rowsOf(part int) (from, to int) {
+	from = t.lo + part*t.block
+	return from, min(from+t.block, t.lo+t.n)
+}
+
+// runHead fills the logits and log-normalisers of a learned head.
+func (t *mlpTape) runHead(part int) {
+	from, to := t.rowsOf(part)
+	l, h := t.m.head[t.dir], &t.heads[t.dir]
+	kernels.Layer(h.logits.rows(from, to), t.hidden[len(t.hidden)-1].rows(from, to), h.weight, h.bias, kernels.Linear)
+	mask := t.states.ForwardMask
+	if t.dir == Backward {
+		mask = t.states.BackwardMask
+	}
+	mask = mask[(t.from+from)*l.out : (t.from+to)*l.out]
+	t.bad[part] = kernels.LogSumExp(h.lse[from:to], h.rows(l.out, from, to), mask)
+}
+
 // pick writes the log-probability of every transition of a direction.
-func (t *mlpTape) pick(dst []float64, dir Direction, n int, state, action []int32, mask []bool) ([]float64, error) {
+func (t *mlpTape) pick(dst []float64, dir Direction, state, action []int32, mask []bool) ([]float64, error) {
 	if len(state) != len(action) {
 		return dst, fmt.Errorf("%w: %d states and %d actions of %s transitions", ErrShape, len(state), len(action), dir)
 	}
 	resize(&dst, len(state))
-	h, tape := t.m.head[dir], &t.heads[dir]
+	h, tape, n := t.m.head[dir], &t.heads[dir], t.states.N
 	for i, s := range state {
 		a := action[i]
 		if uint(s) >= uint(n) {
@@ -165,71 +361,10 @@ func (t *mlpTape) pick(dst []float64, dir Direction, n int, state, action []int3
 		if h.uniform {
 			dst[i] = uniformLogProb(mask[int(s)*h.out:][:h.out])
 		} else {
-			dst[i] = float64(tape.logits.Data[int(s)*h.out+int(a)]) - tape.lse[s]
+			dst[i] = float64(tape.logits.data[int(s)*tape.logits.width+int(a)]) - tape.lse[s]
 		}
 	}
 	return dst, nil
-}
-
-// Backprop implements Tape. dlogits = Σ w·onehot − (Σ w)·π per state, the sums
-// in the order of the transitions.
-func (t *mlpTape) Backprop(w *Weights, grad []float32) error {
-	b := t.batch
-	if b == nil {
-		return ErrNoScore
-	}
-	if len(grad) < t.size {
-		return fmt.Errorf("%w: a gradient of %d, the model has %d parameters", ErrShape, len(grad), t.size)
-	}
-	if w.PF != nil && len(w.PF) != len(b.FState) || w.PB != nil && len(w.PB) != len(b.BState) {
-		return fmt.Errorf("%w: %d and %d weights for %d forward and %d backward transitions",
-			ErrShape, len(w.PF), len(w.PB), len(b.FState), len(b.BState))
-	}
-	n, top := b.States.N, len(t.m.trunk)-1
-	d := kernels.Dense(n, t.m.trunk[top].out, resize(&t.grads[top%2], n*t.m.trunk[top].out))
-	kernels.Zero(d)
-	if len(w.PF) > 0 {
-		t.headBackward(Forward, w.PF, b.FState, b.FAction, b.States.ForwardMask, grad, d)
-	}
-	if len(w.PB) > 0 && !t.m.head[Backward].uniform {
-		t.headBackward(Backward, w.PB, b.BState, b.BAction, b.States.BackwardMask, grad, d)
-	}
-	for i := top; i >= 0; i-- {
-		l := t.m.trunk[i]
-		kernels.ActivateBackward(d, t.hidden[i], t.m.act)
-		kernels.SumRows(l.bias.of(grad), d)
-		dw := l.weight.matrix(grad)
-		if i == 0 {
-			kernels.ScatterAdd(dw, d, b.States.FeatOffset, b.States.FeatIndex)
-			return nil
-		}
-		kernels.MulTN(dw, t.hidden[i-1], d)
-		// Rectified gradients are half zero: Wᵀ is worth making, so that the
-		// product can skip them.
-		wT := kernels.Dense(l.out, l.in, resize(&t.weightT, l.in*l.out))
-		kernels.Transpose(wT, l.weight.matrix(t.params))
-		below := kernels.Dense(n, l.in, resize(&t.grads[(i-1)%2], n*l.in))
-		kernels.Zero(below)
-		kernels.MulNN(below, d, wT)
-		d = below
-	}
-	return nil
-}
-
-// headBackward adds a head's gradient to grad and its gradient with respect to
-// the trunk's output to d.
-func (t *mlpTape) headBackward(dir Direction, w []float64, state, action []int32, mask []bool, grad []float32, d kernels.Matrix) {
-	l, h := t.m.head[dir].dense, &t.heads[dir]
-	weight := resize(&h.weight, d.Rows*l.out)
-	clear(weight)
-	for i, s := range state {
-		weight[int(s)*l.out+int(action[i])] += w[i]
-	}
-	dlogits := kernels.Dense(d.Rows, l.out, resize(&h.grad, d.Rows*l.out))
-	kernels.LogSoftmaxBackward(dlogits, h.logits, mask, h.lse, weight)
-	kernels.SumRows(l.bias.of(grad), dlogits)
-	kernels.MulTN(l.weight.matrix(grad), dlogits, t.hidden[len(t.hidden)-1])
-	kernels.MulNN(d, dlogits, l.weight.matrix(t.params))
 }
 
 // String names the direction.
@@ -274,4 +409,12 @@ func resize[T any](s *[]T, n int) []T {
 	}
 	*s = (*s)[:n]
 	return *s
+}
+
+// extended is s with room for n elements at least, and what is in it.
+func extended[T any](s []T, n int) []T {
+	if n > cap(s) {
+		s = append(make([]T, 0, n+n/4), s...)
+	}
+	return s[:max(n, len(s))]
 }

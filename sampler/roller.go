@@ -15,7 +15,7 @@ import (
 )
 
 // Roller samples trajectories, n at a time, one step of all of them after the
-// other. Trajectories that stand in the same state are scored once. Each
+// other. A state is scored once, however many trajectories come to it. Each
 // trajectory draws from a random stream of its own, named by its sequence
 // number, so its actions do not depend on what else is in the batch.
 type Roller struct {
@@ -26,20 +26,20 @@ type Roller struct {
 	seed     uint64
 	worker   uint64
 
-	tape     policy.Tape
-	nparams  int
-	dedupe   *policy.Deduper
-	distinct policy.States
-	states   envs.States
-	pcg      []rand.PCG
-	active   []int32   // rows under way
-	at       []int32   // by active row: index of its distinct state
-	actions  []int32   // chosen, by active row
-	logPF    []float32 // distinct × Actions
-	cum      []float64 // cumulative behaviour probabilities, distinct × Actions
-	logQ     []float64 // log of the behaviour probabilities, distinct × Actions
-	rows     []int32
-	reward   []float64
+	tape    policy.Tape
+	keep    bool // the tape remembers the forward pass
+	nparams int
+	trace   *policy.Trace
+	batch   policy.Batch // of the rollout under way
+	states  envs.States
+	pcg     []rand.PCG
+	active  []int32   // rows under way
+	actions []int32   // chosen, by active row
+	logPF   []float32 // of the states that are new × Actions
+	cum     []float64 // cumulative behaviour probabilities, states × Actions
+	logQ    []float64 // log of the behaviour probabilities, states × Actions
+	rows    []int32
+	reward  []float64
 }
 
 // NewRoller builds what the spec describes; worker tells its random streams
@@ -56,10 +56,18 @@ func NewRoller(spec *job.Spec, worker uint64) (*Roller, error) {
 	r := &Roller{
 		env: env, spec: env.Spec(), sampling: spec.Sampling, rollout: spec.Mesh.Rollout,
 		seed: spec.Seed, worker: worker,
-		tape: model.NewTape(), nparams: model.Layout().Size(), dedupe: policy.NewDeduper(env),
+		tape: model.NewTape(), nparams: model.Layout().Size(), trace: policy.NewTrace(env),
 	}
 	return r, nil
 }
+
+// Rehearse makes the Roller sample with a learner's tape and leave its forward
+// pass there, so that an update of the very same parameters need not repeat it.
+func (r *Roller) Rehearse(tape policy.Tape) { r.tape, r.keep = tape, true }
+
+// Pass is the last Sample as its tape holds it, until the next one. It is for a
+// Roller that rehearses.
+func (r *Roller) Pass() policy.Pass { return policy.Pass{Batch: &r.batch, States: r.states} }
 
 // Env is the environment that is sampled.
 func (r *Roller) Env() envs.Env { return r.env }
@@ -86,32 +94,30 @@ func (r *Roller) SampleN(n int, params []float32, version, first uint64, dst []w
 	eps := r.sampling.Epsilon.At(int64(version))
 	temp := r.sampling.Temperature.At(int64(version))
 	dst = r.start(n, version, first, dst)
-	for len(r.active) > 0 {
-		r.dedupe.Start(&r.distinct)
-		for k, row := range r.active {
-			r.at[k] = r.dedupe.Add(r.states, int(row))
-		}
-		width := r.distinct.N * r.spec.Actions
-		grow(&r.logPF, width)
-		grow(&r.cum, width)
-		grow(&r.logQ, width)
-		if err := r.tape.LogProbs(params[:r.nparams], &r.distinct, policy.Forward, r.logPF); err != nil {
+	if err := r.tape.Begin(params[:r.nparams], &r.batch.States, r.keep); err != nil {
+		return nil, err
+	}
+	r.trace.Start(r.states, n, &r.batch)
+	for scored := 0; len(r.active) > 0; {
+		known := r.batch.States.N
+		if err := r.score(scored, eps, temp); err != nil {
 			return nil, err
 		}
-		for s := range r.distinct.N {
-			r.behave(s, eps, temp)
-		}
+		scored = known
+		width := r.spec.Actions
 		for k, row := range r.active {
-			s := int(r.at[k]) * r.spec.Actions
-			u := uniform(&r.pcg[row])
-			a := pick(r.cum[s:s+r.spec.Actions], u)
+			s := int(r.trace.At(row)) * width
+			a := pick(r.cum[s:s+width], uniform(&r.pcg[row]))
 			r.actions[k] = int32(a)
 			dst[row].Actions = append(dst[row].Actions, int32(a))
 			dst[row].LogBehaviour += r.logQ[s+a]
 		}
-		if err := r.states.Forward(r.active, r.actions[:len(r.active)]); err != nil {
+		actions := r.actions[:len(r.active)]
+		r.trace.Leave(r.states, r.active, actions)
+		if err := r.states.Forward(r.active, actions); err != nil {
 			return nil, err
 		}
+		r.trace.Arrive(r.states, r.active)
 		live := r.active[:0]
 		for _, row := range r.active {
 			if !r.states.Terminal(int(row)) {
@@ -119,6 +125,9 @@ func (r *Roller) SampleN(n int, params []float32, version, first uint64, dst []w
 			}
 		}
 		r.active = live
+	}
+	if r.keep {
+		r.trace.Finish()
 	}
 	if err := r.states.LogReward(r.rows[:n], r.reward[:n]); err != nil {
 		return nil, err
@@ -133,13 +142,27 @@ func (r *Roller) SampleN(n int, params []float32, version, first uint64, dst []w
 	return dst, nil
 }
 
+// score gives the states from scored on their distributions.
+func (r *Roller) score(scored int, eps, temp float64) error {
+	n, width := r.batch.States.N, r.spec.Actions
+	grow(&r.logPF, (n-scored)*width)
+	r.cum, r.logQ = extended(r.cum, n*width), extended(r.logQ, n*width)
+	if err := r.tape.Extend(r.logPF); err != nil {
+		return err
+	}
+	for s := scored; s < n; s++ {
+		r.behave(s, r.logPF[(s-scored)*width:][:width], eps, temp)
+	}
+	return nil
+}
+
 // start puts n rows at s0 with a random stream each.
 func (r *Roller) start(n int, version, first uint64, dst []wire.Trajectory) []wire.Trajectory {
 	if len(r.rows) < n {
 		r.states = r.env.NewStates(n)
 		r.rows = make([]int32, n)
 		r.pcg = make([]rand.PCG, n)
-		r.at, r.actions = make([]int32, n), make([]int32, n)
+		r.actions = make([]int32, n)
 		r.reward = make([]float64, n)
 		for i := range r.rows {
 			r.rows[i] = int32(i)
@@ -160,10 +183,10 @@ func (r *Roller) start(n int, version, first uint64, dst []wire.Trajectory) []wi
 }
 
 // behave fills row s of cum and logQ: q = (1−ε)·softmax(log P_F / T) + ε/legal.
-func (r *Roller) behave(s int, eps, temp float64) {
+func (r *Roller) behave(s int, lp []float32, eps, temp float64) {
 	a := r.spec.Actions
-	lp, cum, lq := r.logPF[s*a:(s+1)*a], r.cum[s*a:(s+1)*a], r.logQ[s*a:(s+1)*a]
-	mask := r.distinct.ForwardMask[s*a : (s+1)*a]
+	cum, lq := r.cum[s*a:(s+1)*a], r.logQ[s*a:(s+1)*a]
+	mask := r.batch.States.ForwardMask[s*a : (s+1)*a]
 	top, legal := math.Inf(-1), 0
 	for i, ok := range mask {
 		if ok {
@@ -196,16 +219,24 @@ func (r *Roller) behave(s int, eps, temp float64) {
 // pick returns the first action whose cumulative probability exceeds u·total;
 // an action of probability 0 is never picked.
 func pick(cum []float64, u float64) int {
-	u *= cum[len(cum)-1]
-	i := sort.SearchFloat64s(cum, u)
-	for i < len(cum) && cum[i] <= u {
-		i++
+	last := len(cum) - 1
+	if u *= cum[last]; len(cum) > 32 {
+		return min(sort.Search(last, func(i int) bool { return cum[i] > u }), support(cum))
 	}
-	if i < len(cum) {
-		return i
+	for i, c := range cum {
+		if c > u {
+			return i
+		}
 	}
-	// u·total rounded up to total: the last action that has any probability.
-	for i = len(cum) - 1; i > 0 && cum[i] == cum[i-1]; i-- {
+	return support(cum)
+}
+
+// support is the last action that has any probability: what is picked when u·total
+// is rounded up to total.
+func support(cum []float64) int {
+	i := len(cum) - 1
+	for i > 0 && cum[i] == cum[i-1] {
+		i--
 	}
 	return i
 }
@@ -218,4 +249,12 @@ func grow[T any](b *[]T, n int) {
 		*b = make([]T, n, 2*n)
 	}
 	*b = (*b)[:n]
+}
+
+// extended is b with n elements at least, the first ones those of b.
+func extended[T any](b []T, n int) []T {
+	if cap(b) < n {
+		b = append(make([]T, 0, 2*n), b...)
+	}
+	return b[:max(n, len(b))]
 }

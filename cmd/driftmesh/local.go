@@ -22,6 +22,7 @@ import (
 // a resumed on-policy run goes on with the very same bits.
 type localFeed struct {
 	roller  *sampler.Roller
+	updater *paramserver.Updater
 	batch   func() int // fresh trajectories of the next update
 	trained func() uint64
 	lag     uint64
@@ -35,8 +36,11 @@ func newLocalFeed(spec *job.Spec, u *paramserver.Updater) (*localFeed, error) {
 	if err != nil {
 		return nil, err
 	}
+	if spec.Train.Lag == 0 {
+		roller.Rehearse(u.Tape())
+	}
 	return &localFeed{
-		roller: roller, batch: u.Fresh, trained: u.Trajectories,
+		roller: roller, updater: u, batch: u.Fresh, trained: u.Trajectories,
 		lag: uint64(spec.Train.Lag), past: make([][]float32, spec.Train.Lag+1), oldest: u.Version(),
 	}, nil
 }
@@ -58,6 +62,9 @@ func (f *localFeed) Next(ctx context.Context, version uint64, params []float32) 
 		params = f.past[from%(f.lag+1)]
 	}
 	f.dst, err = f.roller.SampleN(f.batch(), params, from, f.trained()+1, f.dst)
+	if err == nil && f.lag == 0 {
+		f.updater.Rehearsed(f.roller.Pass())
+	}
 	return f.dst, err
 }
 

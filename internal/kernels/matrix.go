@@ -1,19 +1,23 @@
 // Package kernels is the arithmetic of the models and the optimiser: every
 // loop that is worth writing for a particular processor is here, and nothing
-// else is, so that faster kernels replace this package and no other.
+// else is.
+//
+// The hot ones exist three times: in assembly for AVX-512 and for AVX2 with FMA,
+// which package gen writes, and in Go for every other processor. The best that
+// the processor has is used; DRIFTMESH_KERNELS=avx512, avx2 or go chooses.
 //
 // All kernels are deterministic and single-threaded: each sum has one order,
 // fixed by the shapes, whatever GOMAXPROCS, the load or the addresses of the
-// slices are. That rules out two things that a BLAS does. A parallel product
-// allocates and synchronises at the sizes met here, and the two cores of a
-// small machine already have a sampler and a learner to run. A vectorised dot
-// product that first walks to an aligned address sums in an order that depends
-// on where the slice lies. So products are built on y += αx, which has no sum
-// inside, wherever rows are long.
+// slices are. An element of a product is one chain of sums, so a product that is
+// cut into rows or columns, to be shared by the cores, has the same bits.
+// AVX-512 and AVX2 give the same bits as each other; the Go kernels do not fuse
+// multiplications with additions, so theirs differ in the last ones.
 //
 // Shapes are the caller's promise: a slice that is too short panics like any
 // index out of range. No kernel allocates.
 package kernels
+
+//go:generate go run -C gen . -out ../kernels_amd64.s -stubs ../stubs_amd64.go -pkg kernels
 
 import "gonum.org/v1/gonum/blas/gonum"
 
@@ -34,6 +38,34 @@ func (m Matrix) Row(i int) []float32 {
 	return m.Data[i*m.Stride : i*m.Stride+m.Cols : i*m.Stride+m.Cols]
 }
 
+// Block is rows i..i+rows-1 and columns j..j+cols-1 of m, over the same data.
+func (m Matrix) Block(i, j, rows, cols int) Matrix {
+	if i < 0 || j < 0 || rows < 0 || cols < 0 || i+rows > m.Rows || j+cols > m.Cols {
+		panic("kernels: block outside of its matrix")
+	}
+	b := Matrix{Rows: rows, Cols: cols, Stride: m.Stride}
+	if rows > 0 && cols > 0 {
+		b.Data = m.Data[i*m.Stride+j : (i+rows-1)*m.Stride+j+cols]
+	}
+	return b
+}
+
+// SliceRows is rows from..to-1 of m, over the same data.
+func (m Matrix) SliceRows(from, to int) Matrix { return m.Block(from, 0, to-from, m.Cols) }
+
+// SliceCols is columns from..to-1 of m, over the same data.
+func (m Matrix) SliceCols(from, to int) Matrix { return m.Block(0, from, m.Rows, to-from) }
+
+// check panics unless the data holds the matrix.
+func (m Matrix) check() {
+	if m.Rows > 0 && m.Cols > 0 {
+		_ = m.Data[(m.Rows-1)*m.Stride+m.Cols-1]
+		if m.Stride < m.Cols && m.Rows > 1 {
+			panic("kernels: rows overlap")
+		}
+	}
+}
+
 var blas gonum.Implementation // stateless
 
 // Axpy adds alpha·x to y, which is at least as long.
@@ -48,98 +80,29 @@ func Zero(m Matrix) {
 	}
 }
 
-// Transpose writes srcᵀ to dst (src.Cols × src.Rows).
+// Transpose writes srcᵀ to dst, which has at least as many rows as src has
+// columns, and as many columns as src has rows.
 func Transpose(dst, src Matrix) {
+	rows, cols := 0, 0 // of src, that are done
+	if level != Go {
+		rows, cols = transposeTiles(dst, src)
+	}
+	transposePart(dst, src, 0, rows, cols, src.Cols)
+	transposePart(dst, src, rows, src.Rows, 0, src.Cols)
+}
+
+// transposePart does rows i0..i1-1 and columns j0..j1-1 of src.
+func transposePart(dst, src Matrix, i0, i1, j0, j1 int) {
 	const tile = 16 // a tile of both matrices stays in the first-level cache
-	for i0 := 0; i0 < src.Rows; i0 += tile {
-		i1 := min(i0+tile, src.Rows)
-		for j0 := 0; j0 < src.Cols; j0 += tile {
-			j1 := min(j0+tile, src.Cols)
-			for i := i0; i < i1; i++ {
-				for j, v := range src.Data[i*src.Stride+j0 : i*src.Stride+j1] {
-					dst.Data[(j0+j)*dst.Stride+i] = v
+	for ; i0 < i1; i0 += tile {
+		end := min(i0+tile, i1)
+		for j := j0; j < j1; j += tile {
+			to := min(j+tile, j1)
+			for i := i0; i < end; i++ {
+				for c, v := range src.Data[i*src.Stride+j : i*src.Stride+to] {
+					dst.Data[(j+c)*dst.Stride+i] = v
 				}
 			}
 		}
 	}
-}
-
-// MulNN adds a·b to dst (a is m×k, b k×n, dst m×n). It is made for long rows of
-// b. Zeros of a cost nothing, so rectified activations halve the work; a zero
-// therefore also hides a non-finite element of b.
-func MulNN(dst, a, b Matrix) {
-	for i := range a.Rows {
-		out := dst.Row(i)
-		for l, v := range a.Row(i) {
-			if v != 0 {
-				Axpy(v, b.Row(l), out)
-			}
-		}
-	}
-}
-
-// MulTN adds aᵀ·b to dst (a is k×m, b k×n, dst m×n): the gradient of a weight
-// matrix, summed over the rows of a batch in order. Zeros of a are skipped.
-func MulTN(dst, a, b Matrix) {
-	// A band of dst rows stays in the first-level cache while b streams by.
-	const band = 24
-	for i0 := 0; i0 < a.Cols; i0 += band {
-		i1 := min(i0+band, a.Cols)
-		for l := range a.Rows {
-			row := b.Row(l)
-			for i, v := range a.Row(l)[i0:i1] {
-				if v != 0 {
-					Axpy(v, row, dst.Row(i0+i))
-				}
-			}
-		}
-	}
-}
-
-// MulNT adds a·bᵀ to dst (a is m×k, b n×k, dst m×n). It is made for few rows of
-// b, such as the actions of a policy head; for many, transpose b and use MulNN.
-func MulNT(dst, a, b Matrix) {
-	for i := range a.Rows {
-		x, out := a.Row(i), dst.Row(i)
-		j := 0
-		for ; j+4 <= b.Rows; j += 4 {
-			s0, s1, s2, s3 := dot4(x, b.Row(j), b.Row(j+1), b.Row(j+2), b.Row(j+3))
-			out[j] += s0
-			out[j+1] += s1
-			out[j+2] += s2
-			out[j+3] += s3
-		}
-		for ; j < b.Rows; j++ {
-			out[j] += dot(x, b.Row(j))
-		}
-	}
-}
-
-// dot4 is four dot products that share x, each a single chain of sums: four
-// chains keep the adder busy and x is read once.
-func dot4(x, b0, b1, b2, b3 []float32) (s0, s1, s2, s3 float32) {
-	b0, b1, b2, b3 = b0[:len(x)], b1[:len(x)], b2[:len(x)], b3[:len(x)]
-	for l, v := range x {
-		s0 += float32(v * b0[l])
-		s1 += float32(v * b1[l])
-		s2 += float32(v * b2[l])
-		s3 += float32(v * b3[l])
-	}
-	return s0, s1, s2, s3
-}
-
-func dot(x, y []float32) float32 {
-	y = y[:len(x)]
-	var s0, s1, s2, s3 float32
-	l := 0
-	for ; l+4 <= len(x); l += 4 {
-		s0 += float32(x[l] * y[l])
-		s1 += float32(x[l+1] * y[l+1])
-		s2 += float32(x[l+2] * y[l+2])
-		s3 += float32(x[l+3] * y[l+3])
-	}
-	for ; l < len(x); l++ {
-		s0 += float32(x[l] * y[l])
-	}
-	return (s0 + s1) + (s2 + s3)
 }

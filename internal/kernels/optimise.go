@@ -2,23 +2,32 @@ package kernels
 
 import "math"
 
-// SumSquares is Σ x² in float64, over four interleaved chains. It is NaN or +Inf
-// exactly when x holds a non-finite element: squares of float32 cannot overflow
-// float64.
+// chains is how many sums SumSquares keeps: as many as hide the time of an addition.
+const chains = 32
+
+// SumSquares is Σ x² in float64, over 32 interleaved chains that are added up in
+// order. It is NaN or +Inf exactly when x holds a non-finite element: squares of
+// float32 cannot overflow float64. All levels give the same bits.
 func SumSquares(x []float32) float64 {
-	var s0, s1, s2, s3 float64
-	for ; len(x) >= 4; x = x[4:] {
-		a, b, c, d := float64(x[0]), float64(x[1]), float64(x[2]), float64(x[3])
-		s0 += float64(a * a)
-		s1 += float64(b * b)
-		s2 += float64(c * c)
-		s3 += float64(d * d)
+	var sums [chains]float64
+	if level != Go {
+		x = x[squareBlocks(&sums, x):]
 	}
-	for _, v := range x {
+	for ; len(x) >= chains; x = x[chains:] {
+		for i, v := range x[:chains] {
+			a := float64(v)
+			sums[i] += float64(a * a)
+		}
+	}
+	for i, v := range x {
 		a := float64(v)
-		s0 += float64(a * a)
+		sums[i] += float64(a * a)
 	}
-	return (s0 + s1) + (s2 + s3)
+	total := 0.0
+	for _, s := range sums {
+		total += s
+	}
+	return total
 }
 
 // AdamStep holds the coefficients of one step of Adam.
@@ -32,9 +41,14 @@ type AdamStep struct {
 
 // Adam descends along grad, with first and second moments m and v:
 // m ← β1 m + (1−β1) g, v ← β2 v + (1−β2) g²,
-// p ← p − Rate·m / (VScale·√v + ε). Source: Kingma and Ba, ICLR 2015.
+// p ← p − Rate·m / (VScale·√v + ε). Source: Kingma and Ba, ICLR 2015. All levels
+// give the same bits.
 func Adam(p, grad, m, v []float32, s AdamStep) {
 	grad, m, v = grad[:len(p)], m[:len(p)], v[:len(p)]
+	if level != Go {
+		n := adamBlocks(p, grad, m, v, s)
+		p, grad, m, v = p[n:], grad[n:], m[n:], v[n:]
+	}
 	c1, c2 := 1-s.Beta1, 1-s.Beta2
 	for i := range p {
 		g := float32(s.GradScale * grad[i])

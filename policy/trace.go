@@ -1,0 +1,109 @@
+package policy
+
+import "github.com/driftmesh/driftmesh/envs"
+
+// Trace collects trajectories that advance together, one step of all of them
+// after the other, into a Batch that holds every distinct state once. It is for
+// one goroutine, and in the steady state allocates nothing.
+//
+//	Start → (Leave → the environment's Forward → Arrive)… → Finish
+type Trace struct {
+	dedupe *Deduper
+	batch  *Batch
+	at     []int32 // by trajectory: index of its present state in the batch
+
+	// By transition, in the order of the steps.
+	row, state, action []int32
+	back               []edge // state −1 where the step is forced
+	undo               []int32
+	place              []int32 // by trajectory: where its next transition goes
+	sorted             []edge
+}
+
+// Pass is a rollout whose forward pass is on a tape: Finish takes it from there.
+type Pass struct {
+	Batch  *Batch
+	States envs.States // row i is the object of trajectory i
+}
+
+// edge is a backward transition.
+type edge struct{ state, action int32 }
+
+// NewTrace returns a Trace for trajectories of env.
+func NewTrace(env envs.Env) *Trace { return &Trace{dedupe: NewDeduper(env)} }
+
+// KeepDuplicates is that of Deduper.
+func (t *Trace) KeepDuplicates(keep bool) { t.dedupe.KeepDuplicates(keep) }
+
+// Start empties b and collects into it from now on: rows 0..n-1 of states, all at
+// s0, are the beginnings of trajectories 0..n-1.
+func (t *Trace) Start(states envs.States, n int, b *Batch) {
+	t.batch = b
+	t.dedupe.Start(&b.States)
+	t.row, t.state, t.action, t.back = t.row[:0], t.state[:0], t.action[:0], t.back[:0]
+	resize(&t.at, n)
+	for i := range t.at {
+		t.at[i] = t.dedupe.Add(states, i)
+	}
+}
+
+// At is the index in the batch of the state where trajectory i is. It has no
+// meaning once the trajectory is complete.
+func (t *Trace) At(i int32) int32 { return t.at[i] }
+
+// Leave notes that the trajectories in rows take an action each, before they do.
+func (t *Trace) Leave(states envs.States, rows, actions []int32) {
+	states.BackwardOf(rows, actions, resize(&t.undo, len(rows)))
+	t.row = append(t.row, rows...)
+	t.action = append(t.action, actions...)
+	for _, row := range rows {
+		t.state = append(t.state, t.at[row])
+	}
+}
+
+// Arrive notes where the same trajectories are now.
+func (t *Trace) Arrive(states envs.States, rows []int32) {
+	for k, row := range rows {
+		e := edge{state: -1}
+		// Objects are scored only where there is a choice of the way back.
+		if forced := t.undo[k] == envs.Only; !forced || !states.Terminal(int(row)) {
+			t.at[row] = t.dedupe.Add(states, int(row))
+			if !forced {
+				e = edge{state: t.at[row], action: t.undo[k]}
+			}
+		}
+		t.back = append(t.back, e)
+	}
+}
+
+// Finish puts the transitions into the batch, trajectory by trajectory.
+func (t *Trace) Finish() {
+	b, n, total := t.batch, len(t.at), len(t.row)
+	clear(resize(&b.FOffset, n+1))
+	for _, row := range t.row {
+		b.FOffset[row+1]++
+	}
+	for i := range n {
+		b.FOffset[i+1] += b.FOffset[i]
+	}
+	copy(resize(&t.place, n), b.FOffset)
+	resize(&b.FState, total)
+	resize(&b.FAction, total)
+	resize(&t.sorted, total)
+	for k, row := range t.row {
+		to := t.place[row]
+		t.place[row]++
+		b.FState[to], b.FAction[to], t.sorted[to] = t.state[k], t.action[k], t.back[k]
+	}
+	b.BState, b.BAction = b.BState[:0], b.BAction[:0]
+	resize(&b.BOffset, n+1)
+	b.BOffset[0] = 0
+	for i := range n {
+		for _, e := range t.sorted[b.FOffset[i]:b.FOffset[i+1]] {
+			if e.state >= 0 {
+				b.BState, b.BAction = append(b.BState, e.state), append(b.BAction, e.action)
+			}
+		}
+		b.BOffset[i+1] = int32(len(b.BState))
+	}
+}

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/driftmesh/driftmesh/internal/cores"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/journal"
 	"github.com/driftmesh/driftmesh/internal/nice"
@@ -78,6 +80,10 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 	if err != nil {
 		return err
 	}
+	// Half of the cores are left to raft, to the streams and to workers.
+	team := cores.New(runtime.GOMAXPROCS(0)/2, func() { _ = nice.Goroutine(learnerNice) })
+	defer team.Close()
+	u.Share(team)
 	if j.HasState {
 		if err := u.Restore(j.Version, j.Params, j.Private); err != nil {
 			return fmt.Errorf("version %d: %w", j.Version, err)

@@ -167,13 +167,8 @@ func (k *backward) runInputs(part int) {
 			continue
 		}
 		g := h.rows(l.out, from, to)
-		mask := t.batch.States.ForwardMask
-		if Direction(dir) == Backward {
-			mask = t.batch.States.BackwardMask
-		}
 		lo, hi := (k.lo+from)*l.out, (k.lo+to)*l.out
-		scored := &t.heads[dir]
-		kernels.LogSoftmaxBackward(g, scored.rows(l.out, k.lo+from, k.lo+to), mask[lo:hi], scored.lse[k.lo+from:k.lo+to], h.weight[lo:hi])
+		kernels.LogSoftmaxBackward(g, t.heads[dir].prob[lo:hi], h.weight[lo:hi])
 		if Direction(dir) == Backward || !k.heads[Backward].on { // the last head
 			act = t.m.act
 		}

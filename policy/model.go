@@ -84,9 +84,10 @@ type Tape interface {
 	// change until the pass is over. With keep the tape remembers the pass for
 	// Finish.
 	Begin(params []float32, s *States, keep bool) error
-	// Extend scores the states that were appended to s since the last Extend, and
-	// writes their rows of log P_F as LogProbs does.
-	Extend(out []float32) error
+	// Extend scores the states that were appended to s since the last Extend and
+	// returns the probabilities P_F of their actions, row by row, 0 for illegal
+	// ones. They are the tape's own, and valid until the next call.
+	Extend() (prob []float64, err error)
 	// Finish writes the log-probability of every transition (float64 sums) of a
 	// batch whose States are those of a pass that is kept. A transition that the
 	// mask forbids (ErrForbidden), a non-finite logit (ErrNonFinite) or slices that

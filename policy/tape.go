@@ -58,6 +58,7 @@ type headTape struct {
 	bias   []float32
 	logits buffer
 	lse    []float64 // log-normaliser of each state
+	prob   []float64 // of each action of each state
 }
 
 // vector is how many columns fill up the widest vector.
@@ -125,7 +126,8 @@ func (t *mlpTape) LogProbs(params []float32, s *States, dir Direction, out []flo
 	if err := t.advance(dir); err != nil {
 		return err
 	}
-	t.logSoftmax(dir, mask, out)
+	h := &t.heads[dir]
+	kernels.LogSoftmax(out, h.rows(t.m.head[dir].out, 0, t.n), mask, h.lse[:t.n])
 	return nil
 }
 
@@ -158,28 +160,18 @@ func (t *mlpTape) turnHead(dir Direction) {
 }
 
 // Extend implements Tape.
-func (t *mlpTape) Extend(out []float32) error {
+func (t *mlpTape) Extend() ([]float64, error) {
 	if t.states == nil {
-		return ErrNoPass
+		return nil, ErrNoPass
 	}
-	mask, err := t.check(Forward)
-	if err != nil {
-		return err
-	}
-	if len(out) != len(mask) {
-		return fmt.Errorf("%w: %d log-probabilities for %d new states", ErrShape, len(out), t.states.N-t.done)
+	if _, err := t.check(Forward); err != nil {
+		return nil, err
 	}
 	if err := t.advance(Forward); err != nil {
-		return err
+		return nil, err
 	}
-	t.logSoftmax(Forward, mask, out)
-	return nil
-}
-
-// logSoftmax writes the rows of the states that were scored last.
-func (t *mlpTape) logSoftmax(dir Direction, mask []bool, out []float32) {
-	h := &t.heads[dir]
-	kernels.LogSoftmax(out, h.rows(t.m.head[dir].out, t.lo, t.lo+t.n), mask, h.lse[t.lo:t.lo+t.n])
+	width := t.m.head[Forward].out
+	return t.heads[Forward].prob[t.lo*width : (t.lo+t.n)*width], nil
 }
 
 // rows are the logits of some states.
@@ -296,6 +288,7 @@ func (t *mlpTape) share(f *func(int)) error {
 	h := &t.heads[t.dir]
 	h.logits.grow(t.lo + t.n)
 	h.lse = extended(h.lse, t.lo+t.n)
+	h.prob = extended(h.prob, (t.lo+t.n)*t.m.head[t.dir].out)
 	t.block = t.blockOf(t.n)
 	parts := (t.n + t.block - 1) / t.block
 	resize(&t.bad, parts)
@@ -340,7 +333,7 @@ func (t *mlpTape) runHead(part int) {
 		mask = t.states.BackwardMask
 	}
 	mask = mask[(t.from+from)*l.out : (t.from+to)*l.out]
-	t.bad[part] = kernels.LogSumExp(h.lse[from:to], h.rows(l.out, from, to), mask)
+	t.bad[part] = kernels.Softmax(h.prob[from*l.out:to*l.out], h.lse[from:to], h.rows(l.out, from, to), mask)
 }
 
 // pick writes the log-probability of every transition of a direction.

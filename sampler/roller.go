@@ -35,9 +35,8 @@ type Roller struct {
 	pcg     []rand.PCG
 	active  []int32   // rows under way
 	actions []int32   // chosen, by active row
-	logPF   []float32 // of the states that are new × Actions
-	cum     []float64 // cumulative behaviour probabilities, states × Actions
-	logQ    []float64 // log of the behaviour probabilities, states × Actions
+	q       []float64 // behaviour probabilities, states × Actions
+	cum     []float64 // and their cumulative sums
 	rows    []int32
 	reward  []float64
 }
@@ -110,7 +109,7 @@ func (r *Roller) SampleN(n int, params []float32, version, first uint64, dst []w
 			a := pick(r.cum[s:s+width], uniform(&r.pcg[row]))
 			r.actions[k] = int32(a)
 			dst[row].Actions = append(dst[row].Actions, int32(a))
-			dst[row].LogBehaviour += r.logQ[s+a]
+			dst[row].LogBehaviour += math.Log(r.q[s+a])
 		}
 		actions := r.actions[:len(r.active)]
 		r.trace.Leave(r.states, r.active, actions)
@@ -145,13 +144,13 @@ func (r *Roller) SampleN(n int, params []float32, version, first uint64, dst []w
 // score gives the states from scored on their distributions.
 func (r *Roller) score(scored int, eps, temp float64) error {
 	n, width := r.batch.States.N, r.spec.Actions
-	grow(&r.logPF, (n-scored)*width)
-	r.cum, r.logQ = extended(r.cum, n*width), extended(r.logQ, n*width)
-	if err := r.tape.Extend(r.logPF); err != nil {
+	r.q, r.cum = extended(r.q, n*width), extended(r.cum, n*width)
+	prob, err := r.tape.Extend()
+	if err != nil {
 		return err
 	}
 	for s := scored; s < n; s++ {
-		r.behave(s, r.logPF[(s-scored)*width:][:width], eps, temp)
+		r.behave(s, prob[(s-scored)*width:][:width], eps, temp)
 	}
 	return nil
 }
@@ -182,37 +181,50 @@ func (r *Roller) start(n int, version, first uint64, dst []wire.Trajectory) []wi
 	return dst
 }
 
-// behave fills row s of cum and logQ: q = (1−ε)·softmax(log P_F / T) + ε/legal.
-func (r *Roller) behave(s int, lp []float32, eps, temp float64) {
-	a := r.spec.Actions
-	cum, lq := r.cum[s*a:(s+1)*a], r.logQ[s*a:(s+1)*a]
-	mask := r.batch.States.ForwardMask[s*a : (s+1)*a]
-	top, legal := math.Inf(-1), 0
-	for i, ok := range mask {
-		if ok {
-			legal++
-			top = max(top, float64(lp[i])/temp)
-		}
+// behave fills row s of q and cum: q = (1−ε)·π^(1/T)/Σ + ε/legal, where π is P_F.
+func (r *Roller) behave(s int, pi []float64, eps, temp float64) {
+	a := len(pi)
+	q, cum := r.q[s*a:(s+1)*a], r.cum[s*a:(s+1)*a]
+	copy(q, pi)
+	if temp != 1 {
+		temper(q, temp)
 	}
-	norm := 0.0
-	for i, ok := range mask {
-		lq[i] = 0
-		if ok {
-			lq[i] = math.Exp(float64(lp[i])/temp - top)
-			norm += lq[i]
+	if eps > 0 {
+		mask := r.batch.States.ForwardMask[s*a : (s+1)*a]
+		legal := 0
+		for _, ok := range mask {
+			if ok {
+				legal++
+			}
+		}
+		for i, ok := range mask {
+			if ok {
+				q[i] = float64((1-eps)*q[i]) + eps/float64(legal)
+			}
 		}
 	}
 	total := 0.0
-	for i, ok := range mask {
-		if !ok {
-			lq[i] = math.Inf(-1)
-			cum[i] = total
-			continue
-		}
-		p := (1-eps)*(lq[i]/norm) + eps/float64(legal)
+	for i, p := range q {
 		total += p
 		cum[i] = total
-		lq[i] = math.Log(p)
+	}
+}
+
+// temper raises probabilities to the power 1/T, relative to the largest, so that a
+// small T leaves something of the sum.
+func temper(q []float64, temp float64) {
+	top, sum := 0.0, 0.0
+	for _, p := range q {
+		top = max(top, p)
+	}
+	for i, p := range q {
+		if p > 0 {
+			q[i] = math.Pow(p/top, 1/temp)
+			sum += q[i]
+		}
+	}
+	for i := range q {
+		q[i] /= sum
 	}
 }
 
@@ -243,13 +255,6 @@ func support(cum []float64) int {
 
 // uniform draws from [0, 1) with 53 bits.
 func uniform(p *rand.PCG) float64 { return float64(p.Uint64()>>11) / (1 << 53) }
-
-func grow[T any](b *[]T, n int) {
-	if cap(*b) < n {
-		*b = make([]T, n, 2*n)
-	}
-	*b = (*b)[:n]
-}
 
 // extended is b with n elements at least, the first ones those of b.
 func extended[T any](b []T, n int) []T {

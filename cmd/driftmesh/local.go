@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/driftmesh/driftmesh/internal/clock"
+	"github.com/driftmesh/driftmesh/internal/cores"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/runs"
 	"github.com/driftmesh/driftmesh/internal/wire"
@@ -103,6 +104,7 @@ type localRun struct {
 	tape    policy.Tape
 	rec     *paramserver.Recorder
 	clock   clock.Clock
+	threads int // cores that share each update; 0 is one
 
 	// onRow sees every finished row with its timing.
 	onRow func(runs.Row, runs.Timing) error
@@ -137,6 +139,10 @@ func (r *localRun) train(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	team := cores.New(max(r.threads, 1))
+	defer team.Close()
+	r.updater.Share(team)
+	defer r.updater.Share(nil)
 	r.stretch = r.clock.Now()
 	r.from, r.fromTraj = r.updater.Version(), r.updater.Trajectories()
 	l := &paramserver.Learner{

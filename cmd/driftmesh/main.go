@@ -20,6 +20,7 @@ import (
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/kernels"
 	"github.com/driftmesh/driftmesh/internal/runs"
 	"github.com/driftmesh/driftmesh/internal/strictyaml"
 	"github.com/driftmesh/driftmesh/paramserver/replica"
@@ -49,6 +50,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // execute is run under a context that says when to end.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if _, err := kernels.FromEnv(); err != nil {
+		fmt.Fprintf(stderr, "driftmesh: %v\n", err)
+		return exitBadInput
+	}
 	root := newRoot()
 	root.SetArgs(args)
 	root.SetOut(stdout)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -55,6 +56,7 @@ func train(cmd *cobra.Command, f *jobFlags, path string) (err error) {
 		return s.finish(cmd.Context(), u, alreadyFinished(u))
 	}
 	r := newLocalRun(spec, u)
+	r.threads = runtime.GOMAXPROCS(0)
 	r.seconds, r.evalSeconds = s.seconds, s.evalSeconds
 	if s.resumed != nil {
 		s.note("%s: resuming at version %d of %d (%d trajectories)", spec.Name, s.resumed.Version, spec.Train.Updates, s.resumed.Trajectories)

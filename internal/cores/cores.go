@@ -37,18 +37,21 @@ const (
 // microseconds, for the calls of one update follow each other closely.
 const spins = 2000
 
-// New returns a team of n, the caller of Do among them. Close ends it.
-func New(n int) *Team {
+// New returns a team of n, the caller of Do among them. Close ends it. What
+// prepare there is, each of the others calls first.
+func New(n int, prepare ...func()) *Team {
 	t := &Team{n: max(n, 1)}
 	t.wake = sync.NewCond(&t.mu)
 	for range t.n - 1 {
-		t.helpers.Go(t.help)
+		t.helpers.Go(func() {
+			for _, f := range prepare {
+				f()
+			}
+			t.help()
+		})
 	}
 	return t
 }
-
-// Default is a team of as many as can run at once.
-func Default() *Team { return New(runtime.GOMAXPROCS(0)) }
 
 // Num is the number of parts that can run at once.
 func (t *Team) Num() int { return t.n }

@@ -387,19 +387,22 @@ func TestLogSoftmaxAndItsGradient(t *testing.T) {
 				weight[i] = r.NormFloat64()
 			}
 		}
-		lse, logp := make([]float64, n), make([]float32, n*actions)
-		if bad := kernels.LogSumExp(lse, z, mask); bad != -1 {
+		lse, logp, prob := make([]float64, n), make([]float32, n*actions), make([]float64, n*actions)
+		if bad := kernels.Softmax(prob, lse, z, mask); bad != -1 {
 			t.Fatalf("row %d called non-finite", bad)
 		}
 		kernels.LogSoftmax(logp, z, mask, lse)
 		grad := matrix(r, n, actions, 0)
 		before := clone(grad)
-		kernels.LogSoftmaxBackward(grad, z, mask, lse, weight)
+		kernels.LogSoftmaxBackward(grad, prob, weight)
 		pi := func(i, j int) float64 { return math.Exp(float64(logp[i*actions+j])) }
 		for i := range n {
 			total, legal := 0.0, 0
 			for j := range actions {
 				total += pi(i, j)
+				if p := prob[i*actions+j]; math.Abs(p-math.Exp(float64(logp[i*actions+j]))) > 1e-3*p+1e-300 {
+					t.Fatalf("probability %v, want exp of %v", p, logp[i*actions+j])
+				}
 				if mask[i*actions+j] {
 					legal++
 				} else if !math.IsInf(float64(logp[i*actions+j]), -1) {
@@ -423,12 +426,12 @@ func TestLogSoftmaxAndItsGradient(t *testing.T) {
 	})
 }
 
-func TestLogSumExpFindsNonFiniteLogits(t *testing.T) {
+func TestSoftmaxFindsNonFiniteLogits(t *testing.T) {
 	inf := float32(math.Inf(1))
 	for _, v := range []float32{inf, -inf, inf - inf} {
 		z := kernels.Dense(3, 2, []float32{1, 2, 3, 4, v, 6})
 		mask := []bool{true, true, true, true, false, true}
-		if bad := kernels.LogSumExp(make([]float64, 3), z, mask); bad != 2 {
+		if bad := kernels.Softmax(make([]float64, 6), make([]float64, 3), z, mask); bad != 2 {
 			t.Errorf("logit %v: row %d, want 2", v, bad)
 		}
 	}

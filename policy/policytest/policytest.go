@@ -33,6 +33,8 @@ func Run(t *testing.T, m policy.Model, s Shape) {
 	t.Run("faults", f.faults)
 	t.Run("longer vectors", f.longer)
 	t.Run("same bits at any GOMAXPROCS", f.sameBits)
+	t.Run("same bits however cores share", f.shared)
+	t.Run("passes that grow", f.grows)
 	t.Run("no allocations", f.allocations)
 }
 
@@ -341,6 +343,108 @@ func (f *fixture) longer(t *testing.T) {
 	}
 	if n := len(want); grad[n] != 7 || !slices.Equal(grad[:n], want) {
 		t.Error("a longer vector gives another gradient")
+	}
+}
+
+// shared: cores that take parts in any order change no bit.
+func (f *fixture) shared(t *testing.T) {
+	want := f.gradient(t, f.batch, f.weights)
+	for _, n := range []int{1, 2, 5} {
+		tape, grad := f.m.NewTape(), make([]float32, len(f.params))
+		tape.Share(disorder(n))
+		if err := tape.Score(f.params, f.batch, &policy.Scores{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := tape.Backprop(f.weights, grad); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(grad, want) {
+			t.Errorf("%d cores give another gradient", n)
+		}
+	}
+}
+
+// disorder is so many cores that do the last parts first.
+type disorder int
+
+func (d disorder) Num() int { return int(d) }
+
+func (d disorder) Do(parts int, f *func(int)) {
+	for p := parts - 1; p >= 0; p-- {
+		(*f)(p)
+	}
+}
+
+// grows: a pass that is begun with some states and finished with all of them
+// gives the probabilities of LogProbs, and the scores and gradient of one Score.
+func (f *fixture) grows(t *testing.T) {
+	s, width := &f.batch.States, f.s.Actions
+	logp := make([]float32, len(s.ForwardMask))
+	if err := f.m.NewTape().LogProbs(f.params, s, policy.Forward, logp); err != nil {
+		t.Fatal(err)
+	}
+	var want policy.Scores
+	if err := f.m.NewTape().Score(f.params, f.batch, &want); err != nil {
+		t.Fatal(err)
+	}
+	gradient := f.gradient(t, f.batch, f.weights)
+
+	growing := *f.batch
+	upTo := func(n int) { // what a rollout has found so far
+		growing.States = policy.States{
+			N: n, FeatOffset: s.FeatOffset[:n+1], FeatIndex: s.FeatIndex[:s.FeatOffset[n]],
+			ForwardMask: s.ForwardMask[:n*width], BackwardMask: s.BackwardMask[:n*f.s.BackwardActions],
+		}
+	}
+	for _, keep := range []bool{false, true} {
+		tape := f.m.NewTape()
+		upTo(0)
+		if err := tape.Begin(f.params, &growing.States, keep); err != nil {
+			t.Fatal(err)
+		}
+		for from, to := 0, 0; from < s.N; from = to {
+			to = min(2*from+1, s.N)
+			upTo(to)
+			prob, err := tape.Extend()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(prob) != (to-from)*width {
+				t.Fatalf("%d probabilities for %d new states", len(prob), to-from)
+			}
+			for i, p := range prob {
+				if want := math.Exp(float64(logp[from*width+i])); math.Abs(p-want) > 1e-5*want {
+					t.Fatalf("state %d, action %d: probability %v, want %v", from+i/width, i%width, p, want)
+				}
+			}
+		}
+		var got policy.Scores
+		err := tape.Finish(&growing, &got)
+		if !keep {
+			if !errors.Is(err, policy.ErrNoPass) {
+				t.Errorf("Finish of a pass that was not kept: %v", err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got.LogPF, want.LogPF) || !slices.Equal(got.LogPB, want.LogPB) {
+			t.Error("a pass that grew has other scores")
+		}
+		grad := make([]float32, len(f.params))
+		if err := tape.Backprop(f.weights, grad); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(grad, gradient) {
+			t.Error("a pass that grew has another gradient")
+		}
+		if err := tape.Finish(&growing, &got); !errors.Is(err, policy.ErrNoPass) {
+			t.Errorf("a second Finish: %v", err)
+		}
+	}
+	if _, err := f.m.NewTape().Extend(); !errors.Is(err, policy.ErrNoPass) {
+		t.Errorf("Extend without Begin: %v", err)
 	}
 }
 

@@ -17,7 +17,7 @@
 // index out of range. No kernel allocates.
 package kernels
 
-//go:generate go run -C gen . -out ../kernels_amd64.s -stubs ../stubs_amd64.go -pkg kernels
+//go:generate go run -C gen . -out ../kernels_amd64.s -stubs ../stubs_amd64.go -calls ../calls_amd64.go -pkg kernels
 
 import "gonum.org/v1/gonum/blas/gonum"
 

@@ -3,15 +3,20 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 
 	. "github.com/mmcloughlin/avo/build"
 )
 
+// calls is beside the flags of package build, which parses them all.
+var calls = flag.String("calls", "", "file of the functions that call tiles")
+
 func main() {
 	all := []isa{avx512{}, avx2{}}
-	if err := writeCalls("../calls_amd64.go", all); err != nil {
+	flag.Parse()
+	if err := writeCalls(*calls, all); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -11,10 +11,10 @@ RAYFLAGS ?=
 KILLS   ?= 50
 export CGO_ENABLED ?= 0
 
-.PHONY: build run test accept race torture failover swarm netns fuzz bench bench-ray lint verify table clean help
+.PHONY: build run test accept race torture failover swarm netns fuzz bench bench-kernels bench-ray lint verify table clean help
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 build: ## build bin/driftmesh
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/driftmesh
@@ -55,8 +55,13 @@ bench: ## Go benchmarks with allocations
 
 bench-ray: build ## against Ray on this machine, one run (20 minutes; RAYFLAGS="-rounds 1 -kills 2" is a short one)
 	$(GO) build -trimpath -o bin/bench-ray ./bench/ray
-	./bench/ray/venv.sh
+	./bench/venv.sh ray
 	exec bin/bench-ray compare $(RAYFLAGS)
+
+bench-kernels: ## products against the processor's peak and OpenBLAS, on one core (a minute)
+	$(GO) build -trimpath -o bin/bench-kernels ./bench/kernels
+	./bench/venv.sh kernels
+	bin/bench-kernels -python bench/kernels/.venv/bin/python
 
 table: build ## TV per member, normaliser and lag on 2-D height 8 (minutes)
 	$(BIN) losses table examples/members.yaml --normalisers all --out runs/table

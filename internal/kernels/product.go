@@ -125,3 +125,13 @@ func MulTN(dst, a, b Matrix) {
 	p := product{dst: dst, a: a, b: b, turned: true, slope: 1}
 	p.compute()
 }
+
+// Peak makes at least rounds of nothing but fused sums on registers, and returns
+// how many floating-point operations they were: what a benchmark holds products
+// against. The Go kernels have none: 0.
+func Peak(rounds int) (flops float64) {
+	if level == Go || rounds < 1 {
+		return 0
+	}
+	return peak(rounds)
+}

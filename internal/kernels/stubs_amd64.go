@@ -199,6 +199,11 @@ func adam_avx512(x *byte)
 //go:noescape
 func sumSquares_avx512(x *byte)
 
+// peak_avx512 makes rounds of independent fused sums.
+//
+//go:noescape
+func peak_avx512(x *byte)
+
 // tile1x1_avx2 computes 1 rows and 1 vectors of a product.
 //
 //go:noescape
@@ -283,6 +288,11 @@ func adam_avx2(x *byte)
 //
 //go:noescape
 func sumSquares_avx2(x *byte)
+
+// peak_avx2 makes rounds of independent fused sums.
+//
+//go:noescape
+func peak_avx2(x *byte)
 
 // transpose8_avx2 transposes tiles of 8 × 8, side by side in the source.
 //

@@ -247,3 +247,24 @@ func transposeTiles(dst, src Matrix) (rows, cols int) {
 	}
 	return rows, cols
 }
+
+// peakArgs is what gen/vectors.go reads.
+type peakArgs struct {
+	rounds int
+	value  float32
+}
+
+// peakChains is as in gen/vectors.go.
+const peakChains = 12
+
+func peak(rounds int) (flops float64) {
+	x := peakArgs{rounds: rounds, value: 0x1p-60}
+	lanes := 16
+	if level == AVX512 {
+		peak_avx512((*byte)(unsafe.Pointer(&x)))
+	} else {
+		peak_avx2((*byte)(unsafe.Pointer(&x)))
+		lanes = 8
+	}
+	return 2 * float64(rounds) * float64(peakChains*lanes)
+}

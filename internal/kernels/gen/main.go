@@ -30,6 +30,7 @@ func main() {
 		sumRows(i)
 		adam(i)
 		sumSquares(i)
+		peak(i)
 	}
 	transpose8()
 	Generate()

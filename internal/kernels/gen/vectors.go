@@ -147,3 +147,32 @@ func transpose8() {
 	VZEROUPPER()
 	RET()
 }
+
+// Offsets of the fields of kernels.peakArgs.
+const (
+	peakRounds = 8 * iota
+	peakValue
+)
+
+// peakChains is how many fused sums run beside each other in peak: more than hide
+// the time that one takes.
+const peakChains = 12
+
+// peak writes nothing but fused sums on registers: the rate that no product exceeds.
+func peak(i isa) {
+	x := begin("peak_"+i.name(), "makes rounds of independent fused sums.")
+	rounds, value := x.field(peakRounds), x.broadcast(i, peakValue)
+	sums := make([]reg.VecVirtual, peakChains)
+	for n := range sums {
+		sums[n] = i.vector()
+		i.zero(sums[n])
+	}
+	Label("rounds")
+	for _, s := range sums {
+		VFMADD231PS(value, value, s)
+	}
+	DECQ(rounds)
+	JNZ(LabelRef("rounds"))
+	VZEROUPPER()
+	RET()
+}

@@ -1,9 +1,11 @@
 #!/bin/sh
-# Makes bench/ray/.venv with what requirements.txt pins, once. PYTHON names the
-# interpreter; by default it is python3.11 where there is one, else another that can be
-# used.
+# usage: venv.sh NAME
+# Makes bench/NAME/.venv with what bench/NAME/requirements.txt pins, once. PYTHON
+# names the interpreter; by default it is python3.11 where there is one, else another
+# that can be used.
 set -eu
-cd "$(dirname "$0")"
+name=bench/$1
+cd "$(dirname "$0")/$1"
 want="want Python 3.11 to 3.13, for which what requirements.txt pins has wheels"
 python=
 for p in ${PYTHON:-python3.11 python3.12 python3.13 python3}; do
@@ -14,17 +16,17 @@ for p in ${PYTHON:-python3.11 python3.12 python3.13 python3}; do
 		python=$p
 		break
 		;;
-	*) echo "bench/ray: $p is Python $version; $want" >&2 ;;
+	*) echo "$name: $p is Python $version; $want" >&2 ;;
 	esac
 done
 if [ -z "$python" ]; then
-	echo "bench/ray: no Python that can be used; $want (PYTHON=/path/to/python3.11)" >&2
+	echo "$name: no Python that can be used; $want (PYTHON=/path/to/python3.11)" >&2
 	exit 2
 fi
 if [ -f .venv/done ] && cmp -s requirements.txt .venv/done; then
 	exit 0
 fi
-echo "bench/ray: installing $(grep -v '^#' requirements.txt | tr '\n' ' ')into bench/ray/.venv with $python" >&2
+echo "$name: installing $(grep -v '^#' requirements.txt | tr '\n' ' ')into $name/.venv with $python" >&2
 rm -rf .venv
 trap 'rm -rf .venv; exit 130' INT TERM
 "$python" -m venv .venv

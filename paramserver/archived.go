@@ -52,7 +52,7 @@ func NewCollector(u *Updater, workerOf func(session string) string, c clock.Cloc
 
 // Updated looks at the fresh trajectories of the update that was just made.
 func (k *Collector) Updated(up *Update) error {
-	states := k.u.asm.States()
+	states := k.u.objects
 	now := k.clock.Now().UnixMicro()
 	for i := range up.Batch[:up.Fresh] {
 		t := &up.Batch[i]

@@ -130,6 +130,7 @@ func (s *Server) Status(ctx context.Context, req *wire.StatusRequest) (*wire.Sta
 	slices.SortFunc(out.Workers, byID)
 	slices.SortFunc(out.Learners, byID)
 	waiting, held := s.waitingJobs(), s.held()
+	specs := map[string][]byte{} // of running jobs
 	s.Replica.Read(func(st *fsm.State) {
 		chain := st.Chain()
 		out.Applied, out.Chain = st.Index(), chain[:]
@@ -138,6 +139,8 @@ func (s *Server) Status(ctx context.Context, req *wire.StatusRequest) (*wire.Sta
 				x := info(j)
 				if why := waiting[j.ID]; why != "" {
 					x.Reason = "waits for a learner: " + why
+				} else if j.Status == fsm.Running {
+					specs[j.ID] = j.Spec
 				}
 				if held != nil {
 					n := held[j.ID]
@@ -147,7 +150,32 @@ func (s *Server) Status(ctx context.Context, req *wire.StatusRequest) (*wire.Sta
 			}
 		}
 	})
+	for i := range out.Jobs {
+		if x := &out.Jobs[i]; x.Reason == "" {
+			x.Reason = s.lacksCopies(specs[x.ID])
+		}
+	}
 	return out, nil
+}
+
+// lacksCopies says why the commits of a running job wait, if they wait for nodes to
+// hold its archive.
+func (s *Server) lacksCopies(spec []byte) string {
+	if s.Archive == nil || spec == nil {
+		return ""
+	}
+	j, err := job.FromJSON(spec)
+	if err != nil {
+		return ""
+	}
+	if policy, err := job.ParseArchive(j.Mesh.Archive); err != nil || policy.Keep == job.ArchiveOff {
+		return ""
+	}
+	have, want, short := s.Archive.Short(j.Mesh.ArchiveCopies)
+	if !short {
+		return ""
+	}
+	return fmt.Sprintf("commits wait: the archive's segments need %d servers, and %d are alive (mesh.archive_copies)", want, have)
 }
 
 func info(j *fsm.Job) wire.JobInfo {

@@ -97,5 +97,18 @@ func (n *Node) Copies(asked int) int {
 	return 2
 }
 
+// Short says how many of the servers that a job's segments need are missing: commits
+// wait for them. asked is what the job asks for.
+func (n *Node) Short(asked int) (have, want int, short bool) {
+	want = n.Copies(asked)
+	if n.Store.Shared() {
+		return want, want, false
+	}
+	if have = len(n.peers("")); !n.Guest {
+		have++
+	}
+	return have, want, have < want
+}
+
 // Close ends every connection. The store is the caller's.
 func (n *Node) Close() error { return n.clients.Close() }

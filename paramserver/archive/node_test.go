@@ -44,6 +44,12 @@ func TestSpread(t *testing.T) {
 		t.Error("a node that failed is asked first again")
 	}
 	st.commit(t, g)
+	if have, want, short := all[0].Short(3); have != 3 || want != 3 || short {
+		t.Errorf("%d of %d servers, short: %v", have, want, short)
+	}
+	if _, _, short := all[0].Short(4); !short {
+		t.Error("three servers are enough for four copies")
+	}
 	// Too few: it waits, and says so when it is given up.
 	g, data = st.made(t, 10)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)

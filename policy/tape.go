@@ -37,19 +37,6 @@ type mlpTape struct {
 	back backward
 }
 
-// buffer is a matrix that grows by rows.
-type buffer struct {
-	data  []float32
-	width int
-}
-
-// grow makes room for n rows and keeps what is there.
-func (b *buffer) grow(n int) { b.data = extended(b.data, n*b.width) }
-
-func (b *buffer) rows(from, to int) kernels.Matrix {
-	return kernels.Dense(to-from, b.width, b.data[from*b.width:to*b.width])
-}
-
 // headTape is the part of a tape that a policy head needs.
 type headTape struct {
 	// weight is the head's matrix as [in, out], with columns of zeros that fill up
@@ -392,22 +379,4 @@ func uniformLogProbs(out []float32, mask []bool, width int) {
 			}
 		}
 	}
-}
-
-// resize makes *s n long, keeping its capacity. Growth leaves room, so that
-// batches of wavering size stop allocating soon. The contents are undefined.
-func resize[T any](s *[]T, n int) []T {
-	if cap(*s) < n {
-		*s = make([]T, n, n+n/4)
-	}
-	*s = (*s)[:n]
-	return *s
-}
-
-// extended is s with room for n elements at least, and what is in it.
-func extended[T any](s []T, n int) []T {
-	if n > cap(s) {
-		s = append(make([]T, 0, n+n/4), s...)
-	}
-	return s[:max(n, len(s))]
 }

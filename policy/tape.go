@@ -83,7 +83,7 @@ const (
 	// stay in the second-level cache.
 	wideBlock = 112
 	// thinBlock is the fewest rows that are worth another core.
-	thinBlock = 28
+	thinBlock = 8
 )
 
 // blockOf is how many of n rows a part takes, so that all cores have some.

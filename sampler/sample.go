@@ -50,6 +50,9 @@ func (s *shift) sample(ctx context.Context, roller *Roller, published *fanout.Su
 		if batch, err = roller.Sample(params, at.Version, first, batch); err != nil {
 			return err
 		}
+		if err := AwaitReward(ctx, roller.sampling, len(batch)); err != nil {
+			return err
+		}
 		columns, err := wire.NewBatch(batch)
 		if err != nil {
 			return err

@@ -22,14 +22,15 @@ import (
 // exact staleness of lag updates. Trajectory n of a run draws from stream n, so
 // a resumed on-policy run goes on with the very same bits.
 type localFeed struct {
-	roller  *sampler.Roller
-	updater *paramserver.Updater
-	batch   func() int // fresh trajectories of the next update
-	trained func() uint64
-	lag     uint64
-	past    [][]float32 // ring of the last lag+1 parameter vectors, by version
-	oldest  uint64      // version of the oldest vector in the ring
-	dst     []wire.Trajectory
+	roller   *sampler.Roller
+	updater  *paramserver.Updater
+	sampling job.Sampling
+	batch    func() int // fresh trajectories of the next update
+	trained  func() uint64
+	lag      uint64
+	past     [][]float32 // ring of the last lag+1 parameter vectors, by version
+	oldest   uint64      // version of the oldest vector in the ring
+	dst      []wire.Trajectory
 }
 
 func newLocalFeed(spec *job.Spec, u *paramserver.Updater) (*localFeed, error) {
@@ -41,7 +42,7 @@ func newLocalFeed(spec *job.Spec, u *paramserver.Updater) (*localFeed, error) {
 		roller.Rehearse(u.Tape())
 	}
 	return &localFeed{
-		roller: roller, updater: u, batch: u.Fresh, trained: u.Trajectories,
+		roller: roller, updater: u, sampling: spec.Sampling, batch: u.Fresh, trained: u.Trajectories,
 		lag: uint64(spec.Train.Lag), past: make([][]float32, spec.Train.Lag+1), oldest: u.Version(),
 	}, nil
 }
@@ -62,11 +63,13 @@ func (f *localFeed) Next(ctx context.Context, version uint64, params []float32) 
 		f.oldest = from
 		params = f.past[from%(f.lag+1)]
 	}
-	f.dst, err = f.roller.SampleN(f.batch(), params, from, f.trained()+1, f.dst)
-	if err == nil && f.lag == 0 {
+	if f.dst, err = f.roller.SampleN(f.batch(), params, from, f.trained()+1, f.dst); err != nil {
+		return nil, err
+	}
+	if f.lag == 0 {
 		f.updater.Rehearsed(f.roller.Pass())
 	}
-	return f.dst, err
+	return f.dst, sampler.AwaitReward(ctx, f.sampling, len(f.dst))
 }
 
 // Refuse implements paramserver.Feed; the sampler of this process makes no

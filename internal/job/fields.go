@@ -67,6 +67,8 @@ var fields = map[string]field{
 	"sampling.epsilon":     {doc: "Probability of a uniform action at each step; may be annealed.", max: 1},
 	"sampling.temperature": {doc: "Logits are divided by it before sampling; may be annealed.", max: 1e6, above: true},
 
+	"sampling.reward_delay_ms": {doc: "Milliseconds that a worker sleeps for each trajectory, as a reward that takes time would make it; for measuring how a mesh scales.", max: 600_000},
+
 	"train":         {doc: "The budget."},
 	"train.batch":   {doc: "Trajectories per update.", min: 1, max: maxBatch},
 	"train.updates": {doc: "Optimiser steps until the job is finished.", min: 1, max: 1e12},
@@ -85,6 +87,7 @@ var fields = map[string]field{
 	"mesh.replay_max":        {doc: "Most trajectories waiting for the learner; at least train.batch. Default: four batches.", min: 1, max: maxBatch},
 	"mesh.weight":            {doc: "Share of the workers' slots among jobs of equal priority.", max: 1e6, above: true},
 	"mesh.priority":          {doc: "Jobs of higher priority take slots first.", min: -1000, max: 1000},
+	"mesh.max_slots":         {doc: "Most slots that work for the job at once; 0 for no bound.", max: 1 << 20},
 	"mesh.publish":           {doc: "Precision of the parameters that workers receive.", enum: []string{"float32", "bf16"}},
 	"mesh.archive":           {doc: "Which accepted objects are archived: off, all, distinct, best, or a fraction such as sample:0.1."},
 	"mesh.archive_copies":    {doc: "Nodes that hold an archived segment before it counts; 0 for two, or one where there is one server.", max: 5},

@@ -2,7 +2,11 @@
 // behaviour, and when to stop.
 package job
 
-import "github.com/driftmesh/driftmesh/internal/schedule"
+import (
+	"time"
+
+	"github.com/driftmesh/driftmesh/internal/schedule"
+)
 
 // Spec is one job. It is written as YAML, decoded strictly, and travels as JSON.
 type Spec struct {
@@ -72,6 +76,14 @@ type Optimiser struct {
 type Sampling struct {
 	Epsilon     schedule.Value `json:"epsilon" yaml:"epsilon"`         // probability of a uniform action, per step
 	Temperature schedule.Value `json:"temperature" yaml:"temperature"` // logits are divided by it
+	// RewardDelayMS is what evaluating the reward takes besides, per trajectory:
+	// a stand-in for a simulator or a service that answers after a while.
+	RewardDelayMS float64 `json:"reward_delay_ms,omitempty" yaml:"reward_delay_ms,omitempty"`
+}
+
+// RewardDelay is RewardDelayMS as a duration.
+func (s Sampling) RewardDelay() time.Duration {
+	return time.Duration(s.RewardDelayMS * float64(time.Millisecond))
 }
 
 // Train is the budget.
@@ -113,7 +125,9 @@ type Mesh struct {
 
 	Weight   float64 `json:"weight" yaml:"weight"`     // share of the slots among jobs of equal priority
 	Priority int     `json:"priority" yaml:"priority"` // jobs of higher priority take slots first
-	Publish  string  `json:"publish" yaml:"publish"`   // float32 | bf16: what workers receive
+	// MaxSlots is how many slots work for the job at most; 0: no bound.
+	MaxSlots int    `json:"max_slots,omitempty" yaml:"max_slots,omitempty"`
+	Publish  string `json:"publish" yaml:"publish"` // float32 | bf16: what workers receive
 	// Archive is what is kept of the accepted terminal objects:
 	// off | all | distinct | best | sample:p with 0 < p <= 1.
 	Archive       string `json:"archive" yaml:"archive"`

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 	"github.com/driftmesh/driftmesh/paramserver/share"
@@ -39,11 +40,12 @@ type division struct {
 	since   time.Time      // this node leads
 	seeded  []share.Slot   // had a session when this node began to lead
 	slots   map[share.Slot]attendance
-	looked  time.Time     // at jobs and slots; zero: they have changed
-	index   uint64        // log index up to which the jobs are known
-	jobs    []share.Job   // that wanted slots
-	changed chan struct{} // closed and renewed when a slot changes its job
-	sharing sync.Mutex    // one change of a share after the other
+	looked  time.Time      // at jobs and slots; zero: they have changed
+	index   uint64         // log index up to which the jobs are known
+	jobs    []share.Job    // that wanted slots
+	most    map[string]int // slots that each job of jobs takes at most, from its spec
+	changed chan struct{}  // closed and renewed when a slot changes its job
+	sharing sync.Mutex     // one change of a share after the other
 }
 
 // attendance is a slot that takes its assignments here.
@@ -152,11 +154,18 @@ func (s *Server) divide() bool {
 		return true
 	}
 	var jobs []share.Job
+	most := map[string]int{}
 	for _, j := range s.jobs() {
 		if wantsSlots(j) {
-			jobs = append(jobs, share.Job{ID: j.ID, Weight: j.Weight, Priority: j.Priority})
+			n, known := d.most[j.ID]
+			if !known {
+				n = job.MaxSlots(j.Spec)
+			}
+			most[j.ID] = n
+			jobs = append(jobs, share.Job{ID: j.ID, Weight: j.Weight, Priority: j.Priority, Most: n})
 		}
 	}
+	d.most = most
 	d.index = index
 	if recent && slices.Equal(jobs, d.jobs) { // as after most commits
 		return true

@@ -60,6 +60,20 @@ func FromJSON(data []byte) (*Spec, error) {
 	return spec, nil
 }
 
+// MaxSlots reads mesh.max_slots of a job that was validated when it was
+// submitted, and nothing else of it; 0 where it has none.
+func MaxSlots(data []byte) int {
+	var spec struct {
+		Mesh struct {
+			MaxSlots int `json:"max_slots"`
+		} `json:"mesh"`
+	}
+	if err := json.Unmarshal(data, &spec); err != nil {
+		return 0 // its learner says what is wrong with it
+	}
+	return spec.Mesh.MaxSlots
+}
+
 // numbers replaces every json.Number below v, in place, by what a job file
 // gives: int64 for whole numbers, float64 otherwise.
 func numbers(v any) (any, error) {

@@ -3,7 +3,8 @@
 //
 // Every job holds at least one slot, as long as there are slots enough; what is
 // left goes to the jobs of the highest priority, in proportion to their
-// weights. With fewer slots than jobs, jobs of higher priority take one each,
+// weights, up to what a job takes at most; what the first priority does not take goes
+// to the next. With fewer slots than jobs, jobs of higher priority take one each,
 // and those of the priority at which the slots run out take turns, so that in
 // the long run each has a share in proportion to its weight.
 package share
@@ -20,6 +21,7 @@ type Job struct {
 	ID       string
 	Weight   float64 // share among jobs of equal priority; above 0
 	Priority int     // the higher one takes slots first
+	Most     int     // slots that it takes at most; 0: no bound
 }
 
 // Slot is one sampler loop of a worker.

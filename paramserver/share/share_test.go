@@ -54,15 +54,21 @@ func TestShares(t *testing.T) {
 		slots int
 		want  map[string]int
 	}{
-		"1:3 of 8":                    {[]share.Job{{"a", 1, 0}, {"b", 3, 0}}, 8, map[string]int{"a": 2, "b": 6}},
-		"0.1:0.3 of 8":                {[]share.Job{{"a", 0.1, 0}, {"b", 0.3, 0}}, 8, map[string]int{"a": 2, "b": 6}},
-		"largest remainder":           {[]share.Job{{"a", 5, 0}, {"b", 3, 0}, {"c", 1, 0}}, 10, map[string]int{"a": 6, "b": 3, "c": 1}},
-		"one slot for the lightest":   {[]share.Job{{"a", 1, 0}, {"b", 1000, 0}}, 8, map[string]int{"a": 1, "b": 7}},
-		"many light ones":             {[]share.Job{{"a", 1, 0}, {"b", 1, 0}, {"c", 1, 0}, {"d", 1000, 0}}, 8, map[string]int{"a": 1, "b": 1, "c": 1, "d": 5}},
-		"priority takes the rest":     {[]share.Job{{"a", 9, 0}, {"b", 1, 1}, {"c", 1, -5}}, 8, map[string]int{"a": 1, "b": 6, "c": 1}},
-		"weights within the priority": {[]share.Job{{"a", 9, 0}, {"b", 1, 1}, {"c", 2, 1}}, 10, map[string]int{"a": 1, "b": 3, "c": 6}},
-		"priority where slots lack":   {[]share.Job{{"a", 9, 0}, {"b", 1, 1}, {"c", 1, 2}}, 2, map[string]int{"b": 1, "c": 1}},
-		"no slots":                    {[]share.Job{{"a", 1, 0}}, 0, map[string]int{}},
+		"1:3 of 8":                    {[]share.Job{{"a", 1, 0, 0}, {"b", 3, 0, 0}}, 8, map[string]int{"a": 2, "b": 6}},
+		"0.1:0.3 of 8":                {[]share.Job{{"a", 0.1, 0, 0}, {"b", 0.3, 0, 0}}, 8, map[string]int{"a": 2, "b": 6}},
+		"largest remainder":           {[]share.Job{{"a", 5, 0, 0}, {"b", 3, 0, 0}, {"c", 1, 0, 0}}, 10, map[string]int{"a": 6, "b": 3, "c": 1}},
+		"one slot for the lightest":   {[]share.Job{{"a", 1, 0, 0}, {"b", 1000, 0, 0}}, 8, map[string]int{"a": 1, "b": 7}},
+		"many light ones":             {[]share.Job{{"a", 1, 0, 0}, {"b", 1, 0, 0}, {"c", 1, 0, 0}, {"d", 1000, 0, 0}}, 8, map[string]int{"a": 1, "b": 1, "c": 1, "d": 5}},
+		"priority takes the rest":     {[]share.Job{{"a", 9, 0, 0}, {"b", 1, 1, 0}, {"c", 1, -5, 0}}, 8, map[string]int{"a": 1, "b": 6, "c": 1}},
+		"weights within the priority": {[]share.Job{{"a", 9, 0, 0}, {"b", 1, 1, 0}, {"c", 2, 1, 0}}, 10, map[string]int{"a": 1, "b": 3, "c": 6}},
+		"priority where slots lack":   {[]share.Job{{"a", 9, 0, 0}, {"b", 1, 1, 0}, {"c", 1, 2, 0}}, 2, map[string]int{"b": 1, "c": 1}},
+		"a cap":                       {[]share.Job{{"a", 1, 0, 3}, {"b", 1, 0, 0}}, 10, map[string]int{"a": 3, "b": 7}},
+		"a cap that does not bind":    {[]share.Job{{"a", 1, 0, 9}, {"b", 1, 0, 0}}, 10, map[string]int{"a": 5, "b": 5}},
+		"all capped":                  {[]share.Job{{"a", 1, 0, 1}, {"b", 5, 0, 3}}, 10, map[string]int{"a": 1, "b": 3}},
+		"a capped first priority":     {[]share.Job{{"a", 1, 1, 2}, {"b", 1, 0, 4}, {"c", 1, -1, 0}}, 10, map[string]int{"a": 2, "b": 4, "c": 4}},
+		"caps by weight":              {[]share.Job{{"a", 4, 0, 2}, {"b", 3, 0, 0}, {"c", 1, 0, 0}}, 10, map[string]int{"a": 2, "b": 6, "c": 2}},
+		"a cap where slots lack":      {[]share.Job{{"a", 100, 0, 1}, {"b", 1, 0, 0}, {"c", 1, 0, 0}}, 2, map[string]int{"a": 1, "b": 1}},
+		"no slots":                    {[]share.Job{{"a", 1, 0, 0}}, 0, map[string]int{}},
 		"no jobs":                     {nil, 3, map[string]int{}},
 	} {
 		m := share.New(turn)
@@ -199,6 +205,37 @@ func TestMovesAreFew(t *testing.T) {
 	})
 }
 
+// TestCaps: no job has more slots than it may have, nobody has fewer for
+// another's cap, and slots are idle only where every job has all that it may.
+func TestCaps(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		jobs, slots := drawJobs(t, 1, 6), drawSlots(t)
+		free, capped := share.New(turn), share.New(turn)
+		free.Step(jobs, slots, start)
+		room := 0
+		for i := range jobs {
+			if jobs[i].Most = rapid.IntRange(0, 5).Draw(t, "most"); jobs[i].Most == 0 {
+				room += len(slots)
+			}
+			room += jobs[i].Most
+		}
+		capped.Step(jobs, slots, start)
+		held, total := capped.Held(), 0
+		for _, j := range jobs {
+			total += held[j.ID]
+			if j.Most > 0 && held[j.ID] > j.Most {
+				t.Fatalf("%s has %d slots of at most %d", j.ID, held[j.ID], j.Most)
+			}
+			if j.Most == 0 && held[j.ID] < free.Held()[j.ID] && len(slots) >= len(jobs) {
+				t.Fatalf("%s has %d slots, and %d without the caps of others: %v", j.ID, held[j.ID], free.Held()[j.ID], jobs)
+			}
+		}
+		if total != min(room, len(slots)) {
+			t.Fatalf("%d of %d slots work, room for %d: %v of %v", total, len(slots), room, held, jobs)
+		}
+	})
+}
+
 // TestOneWorkerLess: when a worker dies, no more of the other slots change
 // their job than it had slots, and one for each job that rounding touches.
 func TestOneWorkerLess(t *testing.T) {
@@ -296,7 +333,7 @@ func TestTurns(t *testing.T) {
 // TestALostSlotWithinATurn: the others keep theirs.
 func TestALostSlotWithinATurn(t *testing.T) {
 	m := share.New(turn)
-	jobs := []share.Job{{"a", 1, 0}, {"b", 1, 0}, {"c", 1, 0}, {"d", 1, 0}}
+	jobs := []share.Job{{"a", 1, 0, 0}, {"b", 1, 0, 0}, {"c", 1, 0, 0}, {"d", 1, 0, 0}}
 	m.Step(jobs, slotsOf(1, 1, 1), start)
 	if moves := m.Step(jobs, slotsOf(1, 1), start.Add(time.Second)); len(moves) > 0 {
 		t.Errorf("%v", moves)

@@ -16,9 +16,10 @@ func (m *Machine) targets(jobs []Job, n int, have map[string]int, now time.Time)
 		for _, j := range jobs {
 			out[j.ID] = 1
 		}
-		if len(jobs) > 0 {
-			top := class(jobs)
-			apportion(top, n-(len(jobs)-len(top)), have, out)
+		for rest := jobs; len(rest) > 0; {
+			c := class(rest)
+			rest = rest[len(c):]
+			n -= capped(c, n-len(rest), have, out)
 		}
 		return out
 	}
@@ -43,6 +44,29 @@ func class(jobs []Job) []Job {
 		return jobs
 	}
 	return jobs[:n]
+}
+
+// capped writes how many of n slots, at least as many as jobs, each job gets, and
+// returns how many those are: what one job may not take the others share.
+func capped(jobs []Job, n int, have, out map[string]int) (used int) {
+	open := slices.Clone(jobs)
+	for full := true; full && len(open) > 0; {
+		apportion(open, n-used, have, out)
+		full = false
+		open = slices.DeleteFunc(open, func(j Job) bool {
+			if j.Most == 0 || out[j.ID] < j.Most {
+				return false
+			}
+			full = full || out[j.ID] > j.Most
+			out[j.ID] = j.Most
+			used += j.Most
+			return true
+		})
+	}
+	for _, j := range open {
+		used += out[j.ID]
+	}
+	return used
 }
 
 // apportion writes how many of n slots, at least as many as jobs, each job
@@ -127,7 +151,10 @@ func (r *rota) deal(jobs []Job, n int, turn time.Duration, have map[string]int, 
 	}
 	owed := func(j Job) float64 { return r.credit[j.ID] + r.quota[j.ID] - float64(out[j.ID]) }
 	holds := func(j Job) int { return min(1, max(0, have[j.ID]-out[j.ID])) }
+	jobs = slices.Clone(jobs)
 	for range n {
+		// There are more jobs than slots, so one always has room.
+		jobs = slices.DeleteFunc(jobs, func(j Job) bool { return j.Most > 0 && out[j.ID] >= j.Most })
 		best := slices.MinFunc(jobs, func(a, b Job) int {
 			byHolding, byCredit := cmp.Compare(holds(b), holds(a)), cmp.Compare(owed(b), owed(a))
 			if fresh {

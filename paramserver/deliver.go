@@ -64,6 +64,7 @@ func receive(stream grpc.BidiStreamingServer[wire.Uplink, wire.Downlink], in *In
 		if err != nil {
 			return nil // the worker has gone; it resumes on a new stream
 		}
+		in.spent.add(m.Spent)
 		batch, err := wire.DecodeBatch(m.Batch)
 		if err != nil {
 			return err

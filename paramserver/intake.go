@@ -17,6 +17,7 @@ import (
 type Intake struct {
 	fresh func() int // trajectories that the next update wants
 	clock clock.Clock
+	spent workersSpent
 
 	mu       sync.Mutex
 	queue    *Admission

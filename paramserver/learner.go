@@ -71,6 +71,7 @@ type Learner struct {
 	OnPropose func(*fsm.Commit)
 	OnCommit  func(c *fsm.Commit, took time.Duration)
 
+	effort   *effort // nil: nobody asks
 	window   *Window
 	inFlight []proposal
 	base     uint64 // version of the last proposed Commit
@@ -119,7 +120,9 @@ func (l *Learner) train(ctx, commits context.Context) error {
 		if err != nil {
 			return err
 		}
+		began := l.Clock.Now()
 		update, err := l.Updater.Step(batch, l.Feed.Refuse)
+		l.lap((*effort).inUpdate, began)
 		if errors.Is(err, ErrNoBatch) {
 			continue // one sender of nonsense does not end the job
 		}
@@ -158,7 +161,9 @@ func (l *Learner) next(ctx, commits context.Context) ([]wire.Trajectory, error) 
 		case l.window.Open():
 			wait, cancel = context.WithTimeout(ctx, l.window.Left(l.Clock.Now()))
 		}
+		began := l.Clock.Now()
 		batch, err := l.Feed.Next(wait, l.Updater.Version(), l.Updater.Params())
+		l.lap((*effort).inBatch, began)
 		cancel()
 		switch {
 		case err == nil:
@@ -179,6 +184,7 @@ func (l *Learner) next(ctx, commits context.Context) ([]wire.Trajectory, error) 
 
 // propose sends the state since base as one Commit.
 func (l *Learner) propose(ctx context.Context, done bool) error {
+	defer l.lap((*effort).inCommit, l.Clock.Now())
 	params, private, err := l.Updater.Marshal()
 	if err != nil {
 		return err
@@ -210,12 +216,14 @@ func (l *Learner) collect(ctx context.Context, wait bool) error {
 		p := l.inFlight[0]
 		var a Answer
 		if wait {
+			began := l.Clock.Now()
 			select {
 			case a = <-p.answer:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
 			wait = false
+			l.lap((*effort).inCommit, began)
 		} else {
 			select {
 			case a = <-p.answer:
@@ -226,6 +234,7 @@ func (l *Learner) collect(ctx context.Context, wait bool) error {
 		l.inFlight = l.inFlight[1:]
 		took := l.Clock.Now().Sub(p.sent)
 		l.window.Answered(took)
+		l.effort.windowed(l.window)
 		switch {
 		case a.Err != nil:
 			return fmt.Errorf("commit of version %d: %w", p.commit.Version, a.Err)

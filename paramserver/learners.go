@@ -24,6 +24,7 @@ import (
 type running struct {
 	epoch  uint64
 	intake *Intake
+	effort *effort // with intake
 	cancel context.CancelFunc
 	done   chan struct{} // closed when it has ended,
 	err    error         // for this reason
@@ -105,7 +106,7 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 	}
 	intake := NewIntake(queue, u.Fresh, s.Clock, logger)
 	s.mu.Lock()
-	r.intake = intake
+	r.intake, r.effort = intake, &effort{}
 	h := s.hub(j.ID)
 	s.mu.Unlock()
 	defer intake.Close()
@@ -126,6 +127,7 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 		Logger:    logger,
 		Committed: j.HasState,
 		Updates:   spec.Train.Updates,
+		effort:    r.effort,
 		MinWindow: time.Duration(spec.Mesh.WindowMS) * time.Millisecond,
 		OnUpdate:  arch.updates(ev.updated),
 		OnPropose: func(c *fsm.Commit) {

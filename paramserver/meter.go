@@ -22,6 +22,7 @@ type meters struct {
 // meter is what a scrape reads of one learner.
 type meter struct {
 	intake   *Intake
+	effort   *effort
 	window   atomic.Int64 // length, nanoseconds
 	inFlight atomic.Int64 // windows
 }
@@ -33,7 +34,7 @@ func (s *Server) measure(l *Learner, intake *Intake, a *ages) (stop func()) {
 	if r == nil {
 		return func() {}
 	}
-	m := &meter{intake: intake}
+	m := &meter{intake: intake, effort: l.effort}
 	updates, trained := r.Series(telemetry.Updates, id), r.Series(telemetry.Trained, id)
 	lag, seconds := r.Series(telemetry.LagUpdates, id), r.Series(telemetry.LagSeconds, id)
 	latency := r.Series(telemetry.CommitLatency, id)
@@ -164,6 +165,11 @@ func (m *meters) collect(emit telemetry.Emit) {
 		emit(telemetry.QueueBytes, float64(q.Bytes), id)
 		emit(telemetry.QueueSessions, float64(q.Sessions), id)
 		emit(telemetry.Credits, float64(q.Credits), id)
+		if e := job.effort; e != nil {
+			for doing, spent := range map[string]*atomic.Int64{"update": &e.update, "batch": &e.batch, "commit": &e.commit} {
+				emit(telemetry.LearnerSeconds, time.Duration(spent.Load()).Seconds(), id, doing)
+			}
+		}
 	}
 }
 

@@ -146,6 +146,7 @@ func (s *Server) Status(ctx context.Context, req *wire.StatusRequest) (*wire.Sta
 					n := held[j.ID]
 					x.Slots = &n
 				}
+				x.Effort = s.effort(j.ID, j.Stale)
 				out.Jobs = append(out.Jobs, x)
 			}
 		}

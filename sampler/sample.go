@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"time"
 
 	"github.com/driftmesh/driftmesh/cluster/fanout"
 	"github.com/driftmesh/driftmesh/internal/journal"
@@ -19,15 +20,22 @@ func (s *shift) sample(ctx context.Context, roller *Roller, published *fanout.Su
 		first  uint64
 		final  bool
 	)
+	watch, spent := stopwatch{time.Now()}, &s.w.spent
 	for {
+		waited := &spent.credit
 		err := s.await(ctx, func() bool {
 			first, final = s.outbox.Next(), s.final
 			ready := readyBatches
 			if s.outbox.Lost() {
 				ready = outageBatches
 			}
-			return final || s.outbox.Waiting() <= ready && s.outbox.Kept() < keepLimit
+			full := s.outbox.Kept() >= keepLimit
+			if full {
+				waited = &spent.marks
+			}
+			return final || s.outbox.Waiting() <= ready && !full
 		})
+		watch.lap(waited)
 		if err != nil || final {
 			return err
 		}
@@ -35,6 +43,7 @@ func (s *shift) sample(ctx context.Context, roller *Roller, published *fanout.Su
 		if err != nil || newest == nil {
 			return err
 		}
+		watch.lap(&spent.parameters)
 		at := newest.Position()
 		if latest == nil || latest.Position() != at {
 			s.note(journal.Entry{Kind: journal.Adopted, Generation: at.Generation, Version: at.Version, Epoch: newest.Head.Epoch, Digest: hex.EncodeToString(newest.Head.Hash)})
@@ -50,9 +59,11 @@ func (s *shift) sample(ctx context.Context, roller *Roller, published *fanout.Su
 		if batch, err = roller.Sample(params, at.Version, first, batch); err != nil {
 			return err
 		}
+		watch.lap(&spent.sampling)
 		if err := AwaitReward(ctx, roller.sampling, len(batch)); err != nil {
 			return err
 		}
+		watch.lap(&spent.reward)
 		columns, err := wire.NewBatch(batch)
 		if err != nil {
 			return err
@@ -70,6 +81,7 @@ func (s *shift) sample(ctx context.Context, roller *Roller, published *fanout.Su
 		}
 		s.change(func() { s.outbox.Push(len(batch), frame) })
 		s.w.Sampled.Add(uint64(len(batch)))
+		watch.lap(&spent.sampling)
 	}
 }
 

@@ -27,6 +27,7 @@ type shift struct {
 	logger  *slog.Logger
 	cancel  context.CancelFunc
 	done    chan struct{}
+	told    wire.Spent // of what the slot spent, to learners
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and renewed whenever anything below changes
@@ -39,7 +40,7 @@ func (w *Worker) startShift(ctx context.Context, a *wire.Assignment) *shift {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &shift{
 		w: w, job: a.Job, session: uuid.NewString(), cancel: cancel,
-		done: make(chan struct{}), changed: make(chan struct{}), learner: a.LearnerAddr,
+		told: w.Spent(), done: make(chan struct{}), changed: make(chan struct{}), learner: a.LearnerAddr,
 	}
 	s.logger = w.Logger.With("job", s.job, "slot", w.Slot, "session", s.session)
 	go func() { // end waits for it
@@ -237,10 +238,18 @@ func (s *shift) send(ctx context.Context, stream deliverStream) error {
 			return err
 		}
 		s.change(func() {}) // one batch fewer waits: the sampler may go on
-		if err := stream.Send(&wire.Uplink{Batch: frame}); err != nil {
+		if err := stream.Send(&wire.Uplink{Batch: frame, Spent: s.tell()}); err != nil {
 			return err
 		}
 	}
+}
+
+// tell is what the slot spent since it last told; only send calls it.
+func (s *shift) tell() *wire.Spent {
+	now := s.w.Spent()
+	since := now.Sub(s.told)
+	s.told = now
+	return &since
 }
 
 type deliverStream interface {

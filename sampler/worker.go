@@ -36,7 +36,8 @@ type Worker struct {
 	// Kept counts those that no committed mark covers yet.
 	Kept atomic.Int64
 
-	job atomic.Pointer[string] // assigned now
+	job   atomic.Pointer[string] // assigned now
+	spent spent
 }
 
 // Job is the job that the slot samples for now, "" for none.

@@ -47,7 +47,9 @@ func (m *workerMeter) adopted(job string, p wire.Position) {
 func (m *workerMeter) collect(emit telemetry.Emit) {
 	var sampled float64
 	kept, busy := map[string]int64{}, 0
+	var spent wire.Spent
 	for _, w := range m.slots {
+		spent.Add(w.Spent())
 		sampled += float64(w.Sampled.Load())
 		if job := w.Job(); job != "" {
 			busy++
@@ -55,6 +57,9 @@ func (m *workerMeter) collect(emit telemetry.Emit) {
 		}
 	}
 	emit(telemetry.SamplerSampled, sampled)
+	for doing, d := range map[string]time.Duration{"sampling": spent.Sampling, "reward": spent.Reward, "credit": spent.Credit, "marks": spent.Marks, "parameters": spent.Parameters} {
+		emit(telemetry.SamplerSeconds, d.Seconds(), doing)
+	}
 	emit(telemetry.SamplerSlots, float64(busy), "assigned")
 	emit(telemetry.SamplerSlots, float64(len(m.slots)-busy), "idle")
 	for to, sent := range m.sent.Counts() {

@@ -59,6 +59,7 @@ var (
 	QueueBytes      = gauge(onLearner, "queue_bytes", "bytes", "Size of what waits.", "job")
 	QueueSessions   = gauge(onLearner, "queue_sessions", "1", "Worker streams that share the queue.", "job")
 	Credits         = gauge(onLearner, "credits", "trajectories", "Trajectories that workers may still send.", "job")
+	LearnerSeconds  = counter(onLearner, "learner_seconds_total", "seconds", "Time in updates, waiting for a batch, and making commits or waiting for their answers before going on.", "job", "doing")
 	Rollbacks       = counter(onLearner, "learner_failures_total", "1", "Times that a learner failed and went back to the last Commit.", "job")
 )
 
@@ -74,5 +75,6 @@ var (
 	ParamsVersion  = gauge(onWorkers, "parameters_version", "updates", "Newest version that a slot of this process samples with.", "job")
 	ParamsAge      = gauge(onWorkers, "parameters_age_seconds", "seconds", "Time since a slot of this process got newer parameters.", "job")
 	OutboxKept     = gauge(onWorkers, "outbox_trajectories", "trajectories", "Trajectories kept until a committed mark covers them.", "job")
+	SamplerSeconds = counter(onWorkers, "sampler_seconds_total", "seconds", "Time of the sampler loops: sampling, reward (sampling.reward_delay_ms), and waiting for credit, for marks, or for the first parameters.", "doing")
 	DroppedSeries  = counter(onAll, "telemetry_series_dropped_total", "1", "Label values that were left out of a scrape because there are too many.")
 )

@@ -103,6 +103,8 @@ type JobInfo struct {
 	// Slots are those that sample for the job now. Only the leader knows; nil
 	// where another server answers.
 	Slots *int `msgpack:"sl,omitempty" json:"slots,omitempty"`
+	// Effort is told by the node whose learner trains the job; nil elsewhere.
+	Effort *Effort `msgpack:"ef,omitempty" json:"effort,omitempty"`
 }
 
 // AssignRequest opens a slot's stream of assignments.
@@ -201,6 +203,8 @@ type StateHead struct {
 type Uplink struct {
 	Hello *Hello `msgpack:"h,omitempty"`
 	Batch []byte `msgpack:"b,omitempty"` // EncodeBatch
+	// Spent is where the slot's time went since it last said so on any stream.
+	Spent *Spent `msgpack:"t,omitempty"`
 }
 
 // Hello opens a trajectory stream.

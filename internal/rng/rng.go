@@ -9,15 +9,16 @@ import "math/rand/v2"
 type Purpose uint64
 
 const (
-	Init     Purpose = iota + 1 // initial parameters
-	Rollout                     // actions of sampled trajectories
-	Explore                     // exploration decisions
-	Evaluate                    // objects drawn for evaluation
-	Replay                      // draws from a replay buffer
-	Thin                        // which of many values statistics keep
-	Resample                    // which objects an update replays, and their new trajectories
-	Fault                       // jitter and losses of an injected fault
-	Archive                     // which trajectories an archive samples
+	Init      Purpose = iota + 1 // initial parameters
+	Rollout                      // actions of sampled trajectories
+	Explore                      // exploration decisions
+	Evaluate                     // objects drawn for evaluation
+	Replay                       // draws from a replay buffer
+	Thin                         // which of many values statistics keep
+	Resample                     // which objects an update replays, and their new trajectories
+	Fault                        // jitter and losses of an injected fault
+	Archive                      // which trajectories an archive samples
+	Bootstrap                    // which residuals an interval is estimated from
 )
 
 // New returns the stream of (seed, purpose, ids...). Equal arguments give equal

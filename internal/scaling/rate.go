@@ -1,0 +1,111 @@
+// Package scaling is the arithmetic of scaling benchmarks: rates from readings
+// of a counter, efficiencies with confidence intervals, the name of what bounds
+// a mesh, and a queueing model that is fitted to rates and extrapolates them.
+// It is pure: who measures gives it numbers.
+package scaling
+
+import (
+	"math"
+	"time"
+
+	"gonum.org/v1/gonum/stat/distuv"
+)
+
+// Step is a reading at which a counter was first seen to have moved.
+type Step struct {
+	At    time.Duration // since any origin
+	Count float64
+}
+
+// Rates returns the counter's rate, per second, in each of n intervals of a
+// length that follow each other from begin. Counters of a mesh move in steps: a
+// round of rewards ends, a window commits. An interval is therefore measured from
+// the last step before it to the last step in it, so that a whole number of steps
+// is divided by the time that they took. An interval without a step has rate 0.
+//
+// steps are in order of time, the first one not after begin; n is cut where the
+// steps end.
+func Rates(steps []Step, begin, length time.Duration, n int) []float64 {
+	var out []float64
+	last := func(until time.Duration) (s Step, ok bool) {
+		for _, x := range steps {
+			if x.At > until {
+				break
+			}
+			s, ok = x, true
+		}
+		return s, ok
+	}
+	for i := range n {
+		from, ok := last(begin + time.Duration(i)*length)
+		to, _ := last(begin + time.Duration(i+1)*length)
+		if !ok {
+			return out
+		}
+		rate := 0.0
+		if to.At > from.At {
+			rate = (to.Count - from.Count) / (to.At - from.At).Seconds()
+		}
+		out = append(out, rate)
+	}
+	return out
+}
+
+// Estimate is a value with its 95 % confidence interval. Low and High are NaN
+// where there are too few samples to tell.
+type Estimate struct {
+	Value, Low, High float64
+}
+
+// confidence of all intervals.
+const confidence = 0.95
+
+// Mean estimates the mean of independent samples, with Student's t.
+func Mean(samples []float64) Estimate {
+	m, v := moments(samples)
+	if len(samples) < 2 {
+		return Estimate{m, math.NaN(), math.NaN()}
+	}
+	half := student(float64(len(samples)-1)) * math.Sqrt(v/float64(len(samples)))
+	return Estimate{m, m - half, m + half}
+}
+
+// Efficiency estimates rate(w) / w over rate(base) / base from the rates per
+// interval at both: 1 is linear scaling. The interval is that of the logarithm of
+// the ratio of two means with unequal variances (delta method, Welch's degrees
+// of freedom).
+func Efficiency(baseWorkers int, base []float64, workers int, rates []float64) Estimate {
+	mb, vb := moments(base)
+	mw, vw := moments(rates)
+	ratio := (mw / float64(workers)) / (mb / float64(baseWorkers))
+	if len(base) < 2 || len(rates) < 2 || !(mb > 0) || !(mw > 0) {
+		return Estimate{ratio, math.NaN(), math.NaN()}
+	}
+	nb, nw := float64(len(base)), float64(len(rates))
+	sb, sw := vb/(nb*mb*mb), vw/(nw*mw*mw) // variances of the logarithms
+	s := sb + sw
+	if s == 0 {
+		return Estimate{ratio, ratio, ratio}
+	}
+	dof := s * s / (sb*sb/(nb-1) + sw*sw/(nw-1))
+	half := student(dof) * math.Sqrt(s)
+	return Estimate{ratio, ratio * math.Exp(-half), ratio * math.Exp(half)}
+}
+
+// moments are the mean and the unbiased variance; NaN where there are too few samples.
+func moments(x []float64) (mean, variance float64) {
+	n := float64(len(x))
+	for _, v := range x {
+		mean += v
+	}
+	mean /= n
+	for _, v := range x {
+		variance += (v - mean) * (v - mean)
+	}
+	return mean, variance / (n - 1)
+}
+
+// student is the two-sided quantile of Student's t.
+func student(dof float64) float64 {
+	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: max(1, dof)}.Quantile(1 - (1-confidence)/2)
+}

@@ -5,6 +5,7 @@
 package scaling
 
 import (
+	"encoding/json"
 	"math"
 	"time"
 
@@ -55,6 +56,34 @@ func Rates(steps []Step, begin, length time.Duration, n int) []float64 {
 // where there are too few samples to tell.
 type Estimate struct {
 	Value, Low, High float64
+}
+
+// MarshalJSON writes what is not finite as null.
+func (e Estimate) MarshalJSON() ([]byte, error) {
+	return json.Marshal(map[string]any{"value": finite(e.Value), "low": finite(e.Low), "high": finite(e.High)})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (e *Estimate) UnmarshalJSON(data []byte) error {
+	var x struct{ Value, Low, High *float64 }
+	if err := json.Unmarshal(data, &x); err != nil {
+		return err
+	}
+	read := func(p *float64) float64 {
+		if p == nil {
+			return math.NaN()
+		}
+		return *p
+	}
+	*e = Estimate{read(x.Value), read(x.Low), read(x.High)}
+	return nil
+}
+
+func finite(x float64) any {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return nil
+	}
+	return x
 }
 
 // confidence of all intervals.

@@ -1,6 +1,7 @@
 package scaling
 
 import (
+	"encoding/json"
 	"errors"
 	"math"
 	"testing"
@@ -62,6 +63,18 @@ func TestIntervals(t *testing.T) {
 	}
 	if e := Efficiency(1, []float64{0, 0}, 2, []float64{1, 1}); !math.IsNaN(e.Low) {
 		t.Errorf("a base that does not move: %+v", e)
+	}
+}
+
+// TestEstimateJSON keeps what is not known apart from 0.
+func TestEstimateJSON(t *testing.T) {
+	data, err := json.Marshal([]Estimate{{1, 0.5, 2}, {3, math.NaN(), math.Inf(1)}})
+	if want := `[{"high":2,"low":0.5,"value":1},{"high":null,"low":null,"value":3}]`; err != nil || string(data) != want {
+		t.Fatalf("%s, %v; want %s", data, err, want)
+	}
+	var back []Estimate
+	if err := json.Unmarshal(data, &back); err != nil || back[0] != (Estimate{1, 0.5, 2}) || back[1].Value != 3 || !math.IsNaN(back[1].High) {
+		t.Errorf("%v, %v", back, err)
 	}
 }
 

@@ -76,7 +76,7 @@ Numbers and a plot go to a folder of their own in --runs.`,
 	fl.BoolVar(&f.strong, "strong", false, "the same job at every W (default)")
 	fl.BoolVar(&f.weak, "weak", false, "train.batch and mesh.replay_max grow with W")
 	fl.IntVar(&f.intervals, "intervals", 5, "intervals measured at each W")
-	fl.DurationVar(&f.interval, "interval", 0, "length of an interval (default 1.5s, or four rounds of rewards)")
+	fl.DurationVar(&f.interval, "interval", 0, "length of an interval (default 1.5s, or eight rounds of rewards)")
 	fl.DurationVar(&f.warmup, "warmup", 2*time.Second, "time at each W before the first interval")
 	fl.StringArrayVar(&f.sets, "set", nil, "override a field of the job by `path=value` (repeatable)")
 	fl.StringVar(&f.runs, "runs", "runs", "`folder` that the benchmark's folder goes to")
@@ -163,7 +163,7 @@ func (f *scaleFlags) length(spec *job.Spec) time.Duration {
 		return f.interval
 	}
 	round := time.Duration(spec.Mesh.Rollout) * spec.Sampling.RewardDelay()
-	return max(3*time.Second/2, 4*round)
+	return max(3*time.Second/2, 8*round)
 }
 
 func benchScale(cmd *cobra.Command, f *scaleFlags, path string) (err error) {

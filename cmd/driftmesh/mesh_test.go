@@ -91,7 +91,7 @@ func TestServerWorkerAndClients(t *testing.T) {
 		return j["status"] == "running" && j["version"].(float64) > 100
 	})
 	keys(t, jobStatus(t, addr, "quick"), "id", "status", "generation", "epoch", "commit_epoch", "learner", "learner_addr",
-		"version", "updates", "trajectories", "state_hash", "sessions", "weight", "priority", "slots")
+		"version", "updates", "trajectories", "state_hash", "sessions", "weight", "priority", "slots", "effort")
 	text := ok(t, "status", "--server", addr)
 	for _, want := range []string{"NODE", "ROLE", "server", "worker", "JOB", "quick", "running"} {
 		if !strings.Contains(text, want) {

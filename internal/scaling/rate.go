@@ -7,6 +7,7 @@ package scaling
 import (
 	"encoding/json"
 	"math"
+	"sort"
 	"time"
 
 	"gonum.org/v1/gonum/stat/distuv"
@@ -19,37 +20,48 @@ type Step struct {
 }
 
 // Rates returns the counter's rate, per second, in each of n intervals of a
-// length that follow each other from begin. Counters of a mesh move in steps: a
-// round of rewards ends, a window commits. An interval is therefore measured from
-// the last step before it to the last step in it, so that a whole number of steps
-// is divided by the time that they took. An interval without a step has rate 0.
+// length that follow each other from begin: the slope of the least-squares line
+// through the steps from the last one before the interval to the last one in it.
+// Counters of a mesh move in steps and bursts, since workers' rewards end together
+// and windows commit: a count at an interval's end is wrong by up to a burst; the
+// line is exact where steps are even and wrong by the square of that share where
+// they come in bursts. An interval without a step has rate 0.
 //
-// steps are in order of time, the first one not after begin; n is cut where the
-// steps end.
+// steps are in order of time, the first one not after begin; otherwise there are
+// no rates.
 func Rates(steps []Step, begin, length time.Duration, n int) []float64 {
-	var out []float64
-	last := func(until time.Duration) (s Step, ok bool) {
-		for _, x := range steps {
-			if x.At > until {
-				break
-			}
-			s, ok = x, true
-		}
-		return s, ok
+	last := func(until time.Duration) int { // index of the last step by then, or -1
+		return sort.Search(len(steps), func(i int) bool { return steps[i].At > until }) - 1
 	}
+	var out []float64
 	for i := range n {
-		from, ok := last(begin + time.Duration(i)*length)
-		to, _ := last(begin + time.Duration(i+1)*length)
-		if !ok {
-			return out
+		from, to := last(begin+time.Duration(i)*length), last(begin+time.Duration(i+1)*length)
+		if from < 0 {
+			return nil
 		}
-		rate := 0.0
-		if to.At > from.At {
-			rate = (to.Count - from.Count) / (to.At - from.At).Seconds()
-		}
-		out = append(out, rate)
+		out = append(out, slope(steps[from:to+1]))
 	}
 	return out
+}
+
+// slope is that of the least-squares line, per second; 0 through one step.
+func slope(steps []Step) float64 {
+	var at, count float64 // means; from the first step, so that nothing cancels
+	for _, s := range steps {
+		at += (s.At - steps[0].At).Seconds()
+		count += s.Count - steps[0].Count
+	}
+	at, count = at/float64(len(steps)), count/float64(len(steps))
+	var xx, xy float64
+	for _, s := range steps {
+		x := (s.At - steps[0].At).Seconds() - at
+		xx += x * x
+		xy += x * (s.Count - steps[0].Count - count)
+	}
+	if xx == 0 {
+		return 0
+	}
+	return xy / xx
 }
 
 // Estimate is a value with its 95 % confidence interval. Low and High are NaN

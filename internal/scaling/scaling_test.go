@@ -44,6 +44,31 @@ func TestRatesOfSteps(t *testing.T) {
 	}
 }
 
+// TestRatesOfBursts: rounds of rewards that end within a part of their round move
+// the rate by no more than the square of a round's share of the interval says,
+// whatever the phase.
+func TestRatesOfBursts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const each = 10 // steps of a burst
+		rounds := rapid.IntRange(4, 40).Draw(t, "rounds")
+		round := 5 * time.Second / time.Duration(rounds)
+		width := time.Duration(rapid.Float64Range(0.05, 0.9).Draw(t, "width") * float64(round))
+		phase := time.Duration(rapid.Float64Range(0, 1).Draw(t, "phase") * float64(round))
+		var steps []Step
+		for r := 0; time.Duration(r)*round < 20*time.Second; r++ {
+			for i := range each {
+				steps = append(steps, Step{time.Duration(r)*round + width*time.Duration(i)/each, float64(r*each + i + 1)})
+			}
+		}
+		want := each / round.Seconds()
+		for _, got := range Rates(steps, round+phase, 5*time.Second, 2) {
+			if off := math.Abs(got/want - 1); off > 2.5/float64(rounds*rounds) {
+				t.Fatalf("%d rounds: off by %.4f", rounds, off)
+			}
+		}
+	})
+}
+
 // TestIntervals against values of a table and of hand calculation.
 func TestIntervals(t *testing.T) {
 	m := Mean([]float64{1, 2, 3, 4, 5})

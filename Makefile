@@ -8,10 +8,11 @@ JOB     ?= examples/hypergrid-4d.yaml
 FUZZTIME ?= 10m
 ROUNDS  ?= 200
 RAYFLAGS ?=
+SCALEFLAGS ?=
 KILLS   ?= 50
 export CGO_ENABLED ?= 0
 
-.PHONY: build run test accept race torture failover swarm netns fuzz bench bench-kernels bench-ray lint verify table clean help
+.PHONY: build run test accept race torture failover swarm netns fuzz bench bench-kernels bench-ray lint verify table clean help bench-scale
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -62,6 +63,10 @@ bench-kernels: ## products against the processor's peak and OpenBLAS, on one cor
 	$(GO) build -trimpath -o bin/bench-kernels ./bench/kernels
 	./bench/venv.sh kernels
 	bin/bench-kernels -python bench/kernels/.venv/bin/python
+
+bench-scale: build ## 1 to 64 worker slots with rewards that sleep 1 to 100 ms, and a prediction for 1,000 (9 minutes; SCALEFLAGS="-delays 10")
+	$(GO) build -trimpath -o bin/bench-scale ./bench/scale
+	exec bin/bench-scale $(SCALEFLAGS)
 
 table: build ## TV per member, normaliser and lag on 2-D height 8 (minutes)
 	$(BIN) losses table examples/members.yaml --normalisers all --out runs/table

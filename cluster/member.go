@@ -61,7 +61,7 @@ type Member struct {
 
 // Info returns the member as it appears in a status reply.
 func (m Member) Info() wire.MemberInfo {
-	return wire.MemberInfo{ID: m.ID, Role: string(m.Role), Addr: m.GRPCAddr, Alive: m.State == Alive}
+	return wire.MemberInfo{ID: m.ID, Role: string(m.Role), Addr: m.GRPCAddr, Alive: m.State == Alive, Slots: m.Slots}
 }
 
 // nodeMeta travels with every alive message of memberlist, which allows

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -182,10 +183,14 @@ func benchScale(cmd *cobra.Command, f *scaleFlags, path string) (err error) {
 	if remote {
 		ctx, cancel := context.WithTimeout(cmd.Context(), answerTimeout)
 		defer cancel()
-		if mesh, err = joinBench(ctx, &f.clientFlags); err != nil { // before there is a folder
+		var others []string
+		if mesh, others, err = joinBench(ctx, &f.clientFlags, slices.Max(f.workers)); err != nil { // before there is a folder
 			return err
 		}
 		defer func() { err = errors.Join(err, mesh.close()) }()
+		if len(others) > 0 {
+			fmt.Fprintf(cmd.ErrOrStderr(), "warning: jobs that run already take slots and time: %s\n", strings.Join(others, ", "))
+		}
 	}
 	r, err := newScaleRun(cmd, f, base)
 	if err != nil {

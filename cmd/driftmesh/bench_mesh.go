@@ -13,6 +13,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/cluster/local"
+	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/scaling"
 	"github.com/driftmesh/driftmesh/internal/wire"
@@ -27,13 +28,28 @@ type benchMesh struct {
 	dir     string      // of the local one
 }
 
-// joinBench finds a cluster that is there.
-func joinBench(ctx context.Context, f *clientFlags) (*benchMesh, error) {
+// joinBench finds a cluster that is there and has the slots that are wanted. It
+// names the jobs that will share them.
+func joinBench(ctx context.Context, f *clientFlags, slots int) (m *benchMesh, others []string, err error) {
 	leader, known, err := f.connect(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return &benchMesh{leader: leader, cluster: known.ClusterID}, nil
+	has := 0
+	for _, w := range known.Workers {
+		if w.Alive {
+			has += w.Slots
+		}
+	}
+	if has < slots {
+		return nil, nil, errors.Join(fielderr.New("--workers", slots, fmt.Sprintf("at most %d, the slots of the cluster", has)), leader.Close())
+	}
+	for _, j := range known.Jobs {
+		if fsm.Status(j.Status) == fsm.Running {
+			others = append(others, j.ID)
+		}
+	}
+	return &benchMesh{leader: leader, cluster: known.ClusterID}, others, nil
 }
 
 // startBench starts a local mesh of one server and so many slots.

@@ -61,8 +61,17 @@ func TestBenchScaleOnACluster(t *testing.T) {
 	data := t.TempDir()
 	_, addr := startServer(t, "--data", filepath.Join(data, "server"), "--init")
 	start(t, "worker", "--data", filepath.Join(data, "worker"), "--join", addr, "--slots", "3")
+	root := filepath.Join(data, "runs")
+	until(t, "the worker is known", func() bool {
+		w := decode(t, ok(t, "status", "--json", "--server", addr))["workers"].([]any)
+		return len(w) == 1 && w[0].(map[string]any)["slots"] == 3.0
+	})
+	r := command(t, "bench", "scale", "--server", addr, "--workers", "1,4", "--runs", root)
+	if r.code != exitBadInput || !strings.Contains(r.stderr, "--workers: got 4; want at most 3, the slots of the cluster") || there(root) {
+		t.Errorf("more slots than there are: %+v", r)
+	}
 	out := ok(t, "bench", "scale", quickJob, "--server", addr, "--workers", "1,2", "--weak", "--set", "sampling.reward_delay_ms=2", "--set", "mesh.rollout=4",
-		"--intervals", "2", "--interval", "300ms", "--warmup", "100ms", "--runs", filepath.Join(data, "runs"))
+		"--intervals", "2", "--interval", "300ms", "--warmup", "100ms", "--runs", root)
 	for _, want := range []string{"weak scaling of quick, 2 ms per reward", "WORKERS", "BOTTLENECK", scalePlot} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
@@ -77,6 +86,12 @@ func TestBenchScaleOnACluster(t *testing.T) {
 			t.Errorf("%v", j)
 		}
 	}
+}
+
+// there says whether there is anything at a path.
+func there(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // TestBenchScaleInterrupted ends with 130 and with what it has.

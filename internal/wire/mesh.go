@@ -77,6 +77,7 @@ type MemberInfo struct {
 	Role  string `msgpack:"r" json:"role"`
 	Addr  string `msgpack:"a" json:"addr"` // gRPC address, "" for a node that serves nothing
 	Alive bool   `msgpack:"l" json:"alive"`
+	Slots int    `msgpack:"n,omitempty" json:"slots,omitempty"` // sampler loops of a worker
 }
 
 // JobInfo is one job as the replicated state holds it.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver/archive"
@@ -53,3 +55,12 @@ func Archive(l *Learner, node *archive.Node, state archive.State, propose func(c
 
 // ExpireSessions is what a leader does twice a second.
 func (s *Server) ExpireSessions(ctx context.Context) { s.expireSessions(ctx) }
+
+// Watched makes a learner count where its time goes.
+func Watched(l *Learner) (update, batch, commit func() time.Duration) {
+	l.effort = &effort{}
+	read := func(n *atomic.Int64) func() time.Duration {
+		return func() time.Duration { return time.Duration(n.Load()) }
+	}
+	return read(l.effort.inUpdate()), read(l.effort.inBatch()), read(l.effort.inCommit())
+}

@@ -13,6 +13,7 @@ import (
 type effort struct {
 	update, batch, commit atomic.Int64 // nanoseconds
 	window, answer        atomic.Int64 // nanoseconds, present values
+	trained               atomic.Int64 // fresh trajectories
 }
 
 // lap adds the time since began to one of the counters of e.
@@ -25,6 +26,13 @@ func (l *Learner) lap(of func(*effort) *atomic.Int64, began time.Time) {
 func (e *effort) inUpdate() *atomic.Int64 { return &e.update }
 func (e *effort) inBatch() *atomic.Int64  { return &e.batch }
 func (e *effort) inCommit() *atomic.Int64 { return &e.commit }
+
+// used notes what an update was made of.
+func (e *effort) used(u *Update) {
+	if e != nil {
+		e.trained.Add(int64(u.Fresh))
+	}
+}
 
 // windowed notes what the window is now.
 func (e *effort) windowed(w *Window) {
@@ -70,7 +78,7 @@ func (s *Server) effort(job string, stale uint64) *wire.Effort {
 	}
 	return &wire.Effort{
 		Update: time.Duration(e.update.Load()), Batch: time.Duration(e.batch.Load()), Commit: time.Duration(e.commit.Load()),
-		Workers: in.spent.read(), Stale: stale, Waiting: in.Queue().Waiting,
+		Workers: in.spent.read(), Trained: uint64(e.trained.Load()), Stale: stale, Waiting: in.Queue().Waiting,
 		Window: time.Duration(e.window.Load()), Answer: time.Duration(e.answer.Load()),
 	}
 }

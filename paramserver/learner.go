@@ -130,6 +130,7 @@ func (l *Learner) train(ctx, commits context.Context) error {
 			return err
 		}
 		l.window.Stepped()
+		l.effort.used(update)
 		if l.OnUpdate != nil {
 			if err := l.OnUpdate(update); err != nil {
 				return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -159,6 +160,9 @@ func (m *benchMesh) measure(ctx context.Context, f *scaleFlags, spec *job.Spec, 
 		Workers: spec.Mesh.MaxSlots, Batch: spec.Train.Batch,
 		Rates: scaling.Rates(w.steps, begin, length, f.intervals), Interval: length.Seconds(),
 	}
+	if slices.Contains(p.Rates, 0) {
+		r.warn("with %d workers nothing was trained on in an interval of %v; --interval makes it longer", p.Workers, length)
+	}
 	p.Load, p.WindowMS, p.CommitMS = load(before, w.last)
 	p.Bottleneck = p.Load.Name()
 	return p, nil
@@ -170,7 +174,7 @@ func load(a, b wire.JobInfo) (l scaling.Load, windowMS, commitMS float64) {
 		return scaling.Load{}, 0, 0
 	}
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-	return scaling.LoadBetween(*a.Effort, *b.Effort, float64(b.Trajectories-a.Trajectories)), ms(b.Effort.Window), ms(b.Effort.Answer)
+	return scaling.LoadBetween(*a.Effort, *b.Effort), ms(b.Effort.Window), ms(b.Effort.Answer)
 }
 
 // assigned waits until exactly the slots that a job may have work for it.
@@ -216,7 +220,8 @@ type watch struct {
 	origin time.Time
 	steps  []scaling.Step
 	last   wire.JobInfo
-	addr   string // of the learner; "" while unknown
+	before float64 // trajectories of learners that were replaced
+	addr   string  // of the present one; "" while unknown
 }
 
 // silence is how long nobody may answer.
@@ -247,7 +252,8 @@ func (w *watch) until(ctx context.Context, so func() bool) error {
 	}
 }
 
-// look takes one reading.
+// look takes one reading: of what the learner has trained on, which moves with
+// every update; what is committed moves with windows.
 func (w *watch) look(ctx context.Context) error {
 	if w.addr == "" {
 		reply, err := cluster.CallIdempotent(ctx, w.mesh.leader, (*cluster.Client).Status, &wire.StatusRequest{ClusterID: w.mesh.cluster, Job: w.job, Linearizable: true})
@@ -270,8 +276,15 @@ func (w *watch) look(ctx context.Context) error {
 		w.addr = ""
 		return err
 	}
-	w.last = reply.Jobs[0]
-	if n := float64(w.last.Trajectories); n > 0 && (len(w.steps) == 0 || n > w.steps[len(w.steps)-1].Count) {
+	j := reply.Jobs[0]
+	if j.Effort == nil {
+		return nil // it has just begun, or ended
+	}
+	if w.last.Effort != nil && w.last.Epoch != j.Epoch {
+		w.before += float64(w.last.Effort.Trained)
+	}
+	w.last = j
+	if n := w.before + float64(j.Effort.Trained); n > 0 && (len(w.steps) == 0 || n > w.steps[len(w.steps)-1].Count) {
 		w.steps = append(w.steps, scaling.Step{At: time.Since(w.origin), Count: n})
 	}
 	return nil

@@ -39,7 +39,8 @@ type scaleRun struct {
 	Folder      string        `json:"folder"`
 	Points      []*scalePoint `json:"points"`
 
-	dir string
+	dir  string
+	warn func(format string, args ...any)
 }
 
 // scalePoint is what was measured with one number of slots.
@@ -68,6 +69,9 @@ func newScaleRun(cmd *cobra.Command, f *scaleFlags, base *job.Spec) (*scaleRun, 
 	r := &scaleRun{
 		Job: base.Name, Seed: base.Seed, Mode: "strong", DelayMS: base.Sampling.RewardDelayMS, Rollout: base.Mesh.Rollout,
 		Command: os.Args, Version: version, Machine: runs.ThisMachine(), Started: time.Now(), Points: []*scalePoint{},
+	}
+	r.warn = func(format string, args ...any) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "warning: "+format+"\n", args...)
 	}
 	if f.weak {
 		r.Mode = "weak"
@@ -109,7 +113,7 @@ func (r *scaleRun) interval(spec *job.Spec, i int, length time.Duration, rate fl
 	}
 	err = json.NewEncoder(f).Encode(map[string]any{
 		"workers": spec.Mesh.MaxSlots, "batch": spec.Train.Batch, "interval": i, "seconds": length.Seconds(), "rate": rate,
-		"version": last.Version, "trajectories": last.Trajectories, "effort": last.Effort,
+		"version": last.Version, "committed": last.Trajectories, "effort": last.Effort,
 	})
 	return errors.Join(err, f.Close())
 }

@@ -38,12 +38,11 @@ type Load struct {
 	Stale float64 `json:"stale"`
 }
 
-// LoadBetween is the load between two readings, in which so many trajectories
-// were trained on.
-func LoadBetween(from, to wire.Effort, trained float64) Load {
+// LoadBetween is the load between two readings of one lease.
+func LoadBetween(from, to wire.Effort) Load {
 	w := to.Workers.Sub(from.Workers)
 	update, batch, commit := to.Update-from.Update, to.Batch-from.Batch, to.Commit-from.Commit
-	stale := float64(to.Stale) - float64(from.Stale)
+	stale, trained := float64(to.Stale)-float64(from.Stale), float64(to.Trained)-float64(from.Trained)
 	return Load{
 		Update: share(update, update+batch+commit), Batch: share(batch, update+batch+commit), Commit: share(commit, update+batch+commit),
 		Sampling: share(w.Sampling, w.Total()), Reward: share(w.Reward, w.Total()),

@@ -148,12 +148,12 @@ func TestNames(t *testing.T) {
 // begins at zero, give no nonsense.
 func TestLoadBetween(t *testing.T) {
 	a := wire.Effort{Update: 10, Batch: 20, Commit: 30, Stale: 5, Workers: wire.Spent{Reward: 100}}
-	b := wire.Effort{Update: 20, Batch: 50, Commit: 30, Stale: 15, Workers: wire.Spent{Reward: 160, Sampling: 20}}
-	l := LoadBetween(a, b, 90)
+	b := wire.Effort{Trained: 90, Update: 20, Batch: 50, Commit: 30, Stale: 15, Workers: wire.Spent{Reward: 160, Sampling: 20}}
+	l := LoadBetween(a, b)
 	if !near(l.Update, 0.25, 1e-12) || !near(l.Batch, 0.75, 1e-12) || l.Commit != 0 || !near(l.Reward, 0.75, 1e-12) || !near(l.Stale, 0.1, 1e-12) {
 		t.Errorf("%+v", l)
 	}
-	if l := LoadBetween(b, b, 0); l != (Load{}) || l.Name() != Unknown {
+	if l := LoadBetween(b, b); l != (Load{}) || l.Name() != Unknown {
 		t.Errorf("no time: %+v", l)
 	}
 }

@@ -37,6 +37,7 @@ type Effort struct {
 	Batch   time.Duration `msgpack:"b" json:"batch"`  // waiting for a batch
 	Commit  time.Duration `msgpack:"c" json:"commit"` // making commits, and waiting for answers before going on
 	Workers Spent         `msgpack:"w" json:"workers"`
+	Trained uint64        `msgpack:"t" json:"trained"` // fresh trajectories in updates, committed or not
 	Stale   uint64        `msgpack:"s" json:"stale"`   // trajectories dropped as too old, as committed
 	Waiting int           `msgpack:"q" json:"waiting"` // trajectories in the queue now
 	Window  time.Duration `msgpack:"l" json:"window"`  // present length of a commit window

@@ -58,6 +58,7 @@ type campaign struct {
 func run(ctx context.Context, args []string) error {
 	var c campaign
 	var delays string
+	var alone int
 	fl := flag.NewFlagSet("scale", flag.ContinueOnError)
 	fl.StringVar(&c.binary, "binary", "bin/driftmesh", "the command that is measured")
 	fl.StringVar(&c.runs, "runs", "runs", "folder of the single measurements")
@@ -67,6 +68,7 @@ func run(ctx context.Context, args []string) error {
 	fl.IntVar(&c.rollout, "rollout", 8, "trajectories that a slot samples at once")
 	fl.IntVar(&c.intervals, "intervals", 5, "intervals per measurement")
 	fl.DurationVar(&c.interval, "interval", 2*time.Second, "shortest interval; slow rewards have four rounds")
+	fl.IntVar(&alone, "bare", 0, "only sleep, on so many goroutines, and print the rate")
 	fl.Uint64Var(&c.seed, "seed", 1, "of the jobs and of the model's intervals")
 	if err := fl.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -80,6 +82,9 @@ func run(ctx context.Context, args []string) error {
 			return fmt.Errorf("%w: -delays: got %q; want milliseconds with commas between them", errUsage, text)
 		}
 		c.delays = append(c.delays, d)
+	}
+	if alone > 0 {
+		return sleepAlone(alone, time.Duration(c.delays[0]*float64(time.Millisecond)), c.interval)
 	}
 	began := time.Now()
 	r := &results{Machine: machine(), Rollout: c.rollout, Seed: c.seed}
@@ -102,6 +107,7 @@ type series struct {
 	DelayMS float64 `json:"reward_delay_ms"`
 	Version string  `json:"version"`
 	Points  []point `json:"points"`
+	Bare    []bare  `json:"bare_sleeps"` // of the fewest and the most slots, right after
 }
 
 type point struct {
@@ -137,6 +143,16 @@ func (c *campaign) measure(ctx context.Context, delay float64) (*series, error) 
 	}
 	for _, p := range s.Points {
 		fmt.Fprintf(os.Stderr, "%6g ms %4d workers %10.1f trajectories/s, efficiency %.3f, bound by %s\n", delay, p.Workers, p.Rate.Value, p.Efficiency.Value, p.Bottleneck)
+	}
+	if len(s.Points) == 0 || delay == 0 {
+		return &s, nil
+	}
+	for _, p := range []point{s.Points[0], s.Points[len(s.Points)-1]} {
+		b, err := sleepBeside(ctx, p.Workers, delay, max(c.interval, 4*round))
+		if err != nil {
+			return nil, err
+		}
+		s.Bare = append(s.Bare, b)
 	}
 	return &s, nil
 }

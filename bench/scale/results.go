@@ -107,7 +107,16 @@ func (r *results) table() string {
 		}
 		b.WriteByte('\n')
 	}
-	fmt.Fprintf(&b, "| **%d**, predicted |", predicted)
+	b.WriteString("| bare sleeps |")
+	for _, s := range r.Series {
+		if len(s.Bare) < 2 {
+			b.WriteString(" |")
+			continue
+		}
+		one, most := s.Bare[0], s.Bare[1]
+		fmt.Fprintf(&b, " %d: %.0f (%.3f) |", most.Slots, most.Rate, most.Rate/float64(most.Slots)/(one.Rate/float64(one.Slots)))
+	}
+	fmt.Fprintf(&b, "\n| **%d**, predicted |", predicted)
 	for _, p := range r.Predictions {
 		fmt.Fprintf(&b, " %.0f (%.3f); 95 %%: %.0f – %.0f |", p.Rate.Value, p.Efficiency, p.Rate.Low, p.Rate.High)
 	}

@@ -26,6 +26,7 @@ func TestPublish(t *testing.T) {
 			}
 			s.Points = append(s.Points, p)
 		}
+		s.Bare = []bare{{1, 95}, {64, 6000}}
 		r.Series = append(r.Series, s)
 	}
 	if err := r.fit(1); err != nil {
@@ -47,7 +48,7 @@ func TestPublish(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| slots | 1 ms | 10 ms | 100 ms |", "\n| 64 |", "; learner)", "**1000**, predicted"} {
+	for _, want := range []string{"| slots | 1 ms | 10 ms | 100 ms |", "\n| 64 |", "; learner)", "**1000**, predicted", "| bare sleeps | 64: 6000 (0.987) |"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

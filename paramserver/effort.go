@@ -63,22 +63,25 @@ func (w *workersSpent) read() wire.Spent {
 	return w.total
 }
 
-// effort says where the time of a job's learner and its workers went, if that
-// learner is here.
-func (s *Server) effort(job string, stale uint64) *wire.Effort {
+// efforts says where the time of the learners of this process, and of their
+// workers, went, by job. It takes the locks of intakes, under which others read the
+// replica: never call it while reading that.
+func (s *Server) efforts() map[string]*wire.Effort {
 	s.mu.Lock()
-	var e *effort
-	var in *Intake
-	if r := s.learners[job]; r != nil {
-		e, in = r.effort, r.intake
+	here := make(map[string]running, len(s.learners))
+	for id, r := range s.learners {
+		if r.intake != nil {
+			here[id] = running{intake: r.intake, effort: r.effort}
+		}
 	}
 	s.mu.Unlock()
-	if e == nil || in == nil {
-		return nil
+	out := make(map[string]*wire.Effort, len(here))
+	for id, r := range here {
+		out[id] = &wire.Effort{
+			Update: time.Duration(r.effort.update.Load()), Batch: time.Duration(r.effort.batch.Load()), Commit: time.Duration(r.effort.commit.Load()),
+			Workers: r.intake.spent.read(), Trained: uint64(r.effort.trained.Load()), Waiting: r.intake.Queue().Waiting,
+			Window: time.Duration(r.effort.window.Load()), Answer: time.Duration(r.effort.answer.Load()),
+		}
 	}
-	return &wire.Effort{
-		Update: time.Duration(e.update.Load()), Batch: time.Duration(e.batch.Load()), Commit: time.Duration(e.commit.Load()),
-		Workers: in.spent.read(), Trained: uint64(e.trained.Load()), Stale: stale, Waiting: in.Queue().Waiting,
-		Window: time.Duration(e.window.Load()), Answer: time.Duration(e.answer.Load()),
-	}
+	return out
 }

@@ -129,7 +129,7 @@ func (s *Server) Status(ctx context.Context, req *wire.StatusRequest) (*wire.Sta
 	slices.SortFunc(out.Servers, byID)
 	slices.SortFunc(out.Workers, byID)
 	slices.SortFunc(out.Learners, byID)
-	waiting, held := s.waitingJobs(), s.held()
+	waiting, held, efforts := s.waitingJobs(), s.held(), s.efforts()
 	specs := map[string][]byte{} // of running jobs
 	s.Replica.Read(func(st *fsm.State) {
 		chain := st.Chain()
@@ -146,7 +146,9 @@ func (s *Server) Status(ctx context.Context, req *wire.StatusRequest) (*wire.Sta
 					n := held[j.ID]
 					x.Slots = &n
 				}
-				x.Effort = s.effort(j.ID, j.Stale)
+				if x.Effort = efforts[j.ID]; x.Effort != nil {
+					x.Effort.Stale = j.Stale
+				}
 				out.Jobs = append(out.Jobs, x)
 			}
 		}

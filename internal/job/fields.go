@@ -67,7 +67,7 @@ var fields = map[string]field{
 	"sampling.epsilon":     {doc: "Probability of a uniform action at each step; may be annealed.", max: 1},
 	"sampling.temperature": {doc: "Logits are divided by it before sampling; may be annealed.", max: 1e6, above: true},
 
-	"sampling.reward_delay_ms": {doc: "Milliseconds that a worker sleeps for each trajectory, as a reward that takes time would make it; for measuring how a mesh scales.", max: 600_000},
+	"sampling.reward_delay_ms": {doc: "Milliseconds that whoever samples sleeps for each trajectory, as a reward that takes time would make it; for measuring how a mesh scales.", max: 600_000},
 
 	"train":         {doc: "The budget."},
 	"train.batch":   {doc: "Trajectories per update.", min: 1, max: maxBatch},

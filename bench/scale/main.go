@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -47,7 +48,7 @@ var errUsage = errors.New("usage")
 // campaign is what is measured.
 type campaign struct {
 	binary, runs, out string
-	workers           string
+	workers, beyond   string
 	delays            []float64 // milliseconds
 	rollout           int
 	intervals         int
@@ -64,6 +65,7 @@ func run(ctx context.Context, args []string) error {
 	fl.StringVar(&c.runs, "runs", "runs", "folder of the single measurements")
 	fl.StringVar(&c.out, "out", "bench/scale/results", "folder of the results")
 	fl.StringVar(&c.workers, "workers", "1,2,4,8,16,32,64", "numbers of worker slots")
+	fl.StringVar(&c.beyond, "beyond", "128,256", "more slots with the fastest reward only, for the model to see where rates end; \"\" for none")
 	fl.StringVar(&delays, "delays", "1,3,10,30,100", "milliseconds that a reward sleeps")
 	fl.IntVar(&c.rollout, "rollout", 8, "trajectories that a slot samples at once")
 	fl.IntVar(&c.intervals, "intervals", 5, "intervals per measurement")
@@ -89,7 +91,11 @@ func run(ctx context.Context, args []string) error {
 	began := time.Now()
 	r := &results{Machine: machine(), Rollout: c.rollout, Seed: c.seed}
 	for _, d := range c.delays {
-		s, err := c.measure(ctx, d)
+		workers := c.workers
+		if c.beyond != "" && d == slices.Min(c.delays) {
+			workers += "," + c.beyond
+		}
+		s, err := c.measure(ctx, d, workers)
 		if err != nil {
 			return fmt.Errorf("%g ms per reward: %w", d, err)
 		}
@@ -122,10 +128,10 @@ type point struct {
 }
 
 // measure runs the benchmark with one delay.
-func (c *campaign) measure(ctx context.Context, delay float64) (*series, error) {
+func (c *campaign) measure(ctx context.Context, delay float64, workers string) (*series, error) {
 	round := time.Duration(float64(c.rollout) * delay * float64(time.Millisecond))
 	cmd := exec.CommandContext(ctx, c.binary, "bench", "scale", "--json", "--strong",
-		"--workers", c.workers, "--runs", c.runs, "--warmup", "1500ms",
+		"--workers", workers, "--runs", c.runs, "--warmup", "1500ms",
 		"--intervals", strconv.Itoa(c.intervals), "--interval", max(c.interval, 4*round).String(),
 		"--set", fmt.Sprintf("name=scale-%gms", delay), "--set", fmt.Sprintf("seed=%d", c.seed),
 		"--set", fmt.Sprintf("sampling.reward_delay_ms=%g", delay), "--set", fmt.Sprintf("mesh.rollout=%d", c.rollout))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/driftmesh/driftmesh/internal/atomicfile"
@@ -92,18 +93,10 @@ func (r *results) table() string {
 		fmt.Fprintf(&b, " %g ms |", s.DelayMS)
 	}
 	b.WriteString("\n|---|" + strings.Repeat("---|", len(r.Series)) + "\n")
-	for i := range r.Series[0].Points {
-		fmt.Fprintf(&b, "| %d |", r.Series[0].Points[i].Workers)
+	for _, w := range r.slots() {
+		fmt.Fprintf(&b, "| %d |", w)
 		for _, s := range r.Series {
-			p := s.Points[i]
-			fmt.Fprintf(&b, " %.0f (%.3f", p.Rate.Value, p.Efficiency.Value)
-			if !math.IsNaN(p.Efficiency.Low) && i > 0 {
-				fmt.Fprintf(&b, ", %.3f – %.3f", p.Efficiency.Low, p.Efficiency.High)
-			}
-			if p.Bottleneck != scaling.Reward {
-				fmt.Fprintf(&b, "; %s", p.Bottleneck)
-			}
-			b.WriteString(") |")
+			b.WriteString(s.cell(w) + " |")
 		}
 		b.WriteByte('\n')
 	}
@@ -123,6 +116,34 @@ func (r *results) table() string {
 	fmt.Fprintf(&b, "\n\nThe model: a worker's own time %.3f ms a trajectory, shared demand %.1f µs, which grows by %.3f %% with each slot; RMS error of the fit %.1f %%.\n",
 		1e3*r.Model.Own, 1e6*r.Model.Demand, 100*r.Model.Growth, 100*r.Error)
 	return b.String()
+}
+
+// slots are all numbers of slots that were measured.
+func (r *results) slots() (out []int) {
+	for _, s := range r.Series {
+		for _, p := range s.Points {
+			out = append(out, p.Workers)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// cell is the table's text for a number of slots; none if that was not measured.
+func (s *series) cell(workers int) string {
+	i := slices.IndexFunc(s.Points, func(p point) bool { return p.Workers == workers })
+	if i < 0 {
+		return ""
+	}
+	p := s.Points[i]
+	text := fmt.Sprintf(" %.0f (%.3f", p.Rate.Value, p.Efficiency.Value)
+	if !math.IsNaN(p.Efficiency.Low) && i > 0 {
+		text += fmt.Sprintf(", %.3f – %.3f", p.Efficiency.Low, p.Efficiency.High)
+	}
+	if p.Bottleneck != scaling.Reward {
+		text += "; " + string(p.Bottleneck)
+	}
+	return text + ")"
 }
 
 // figure shows rates against slots, measured and modelled.

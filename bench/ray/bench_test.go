@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/driftmesh/driftmesh/bench/parts"
 	"github.com/driftmesh/driftmesh/internal/plots"
 )
 
@@ -62,9 +61,9 @@ func TestSettingsAreTheJobs(t *testing.T) {
 // round by round; what was not measured has no row.
 func TestRatiosFavourTheBetter(t *testing.T) {
 	r := &results{Rounds: []round{
-		{side{Transport: &taking{Rate: 100}, Memory: &memory{Slot: 2, Process: 10}}, side{Transport: &taking{Rate: 10}, Memory: &memory{Slot: 40, Process: 5}}},
-		{side{Transport: &taking{Rate: 300}, Memory: &memory{Slot: 1, Process: 10}}, side{Transport: &taking{Rate: 10}, Memory: &memory{Slot: 40, Process: 5}}},
-		{side{Transport: &taking{Rate: 200}, Memory: &memory{Slot: 1, Process: 10}}, side{Transport: &taking{Rate: 10}, Memory: &memory{Slot: 40, Process: 5}}},
+		{side{Transport: &parts.Taking{Rate: 100}, Memory: &memory{Slot: 2, Process: 10}}, side{Transport: &parts.Taking{Rate: 10}, Memory: &memory{Slot: 40, Process: 5}}},
+		{side{Transport: &parts.Taking{Rate: 300}, Memory: &memory{Slot: 1, Process: 10}}, side{Transport: &parts.Taking{Rate: 10}, Memory: &memory{Slot: 40, Process: 5}}},
+		{side{Transport: &parts.Taking{Rate: 200}, Memory: &memory{Slot: 1, Process: 10}}, side{Transport: &parts.Taking{Rate: 10}, Memory: &memory{Slot: 40, Process: 5}}},
 	}}
 	rows := r.rows()
 	if len(rows) != 3 {
@@ -87,29 +86,6 @@ func TestRatiosFavourTheBetter(t *testing.T) {
 	}
 	if _, err := json.Marshal(rows); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestAgesCountWhatWasPublishedMeanwhile(t *testing.T) {
-	const ms = int64(time.Millisecond)
-	uses := []use{
-		{Version: 1, Stamp: 5 * ms, At: 20 * ms}, // before
-		{Version: 2, Stamp: 100 * ms, At: 110 * ms}, {Version: 2, Stamp: 100 * ms, At: 112 * ms},
-		{Version: 3, Stamp: 200 * ms, At: 230 * ms}, {Version: 3, Stamp: 200 * ms, At: 208 * ms},
-		{Version: 4, Stamp: 1300 * ms, At: 1301 * ms}, // after
-	}
-	a := &ages{IdleCores: 0.1}
-	if err := a.account(uses, map[uint64]int64{2: 107 * ms, 3: 205 * ms}, 0.5, 50*ms, 1050*ms); err != nil {
-		t.Fatal(err)
-	}
-	if a.Deliveries != 4 || a.Rate != 2 || a.P50 != 10 || a.P95 != 30 || a.Transport[0] != 3 || a.Transport[1] != 25 {
-		t.Errorf("%+v", a)
-	}
-	if math.Abs(a.CPU-125) > 1e-9 || math.Abs(a.NetCPU-100) > 1e-9 {
-		t.Errorf("%v and %v ms per snapshot, want 125 and 100", a.CPU, a.NetCPU)
-	}
-	if err := a.account(nil, nil, 0, 0, 1); err == nil {
-		t.Error("no use of any version is an answer")
 	}
 }
 
@@ -142,38 +118,5 @@ func TestReapFindsGrandchildren(t *testing.T) {
 	}
 	if n, err := reap(uuid.NewString()); n != 0 || err != nil {
 		t.Errorf("of another run: %d, %v", n, err)
-	}
-}
-
-// TestDeliveryReachesTheIntake with the processes of the measurement, in one.
-func TestDeliveryReachesTheIntake(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	s := newIntakeServer()
-	next, err := s.intake.Open("a", 0)
-	if err != nil || next != 1 {
-		t.Fatal(next, err)
-	}
-	batch := prepared(1)
-	for i := range batch {
-		batch[i].Seq = uint64(i + 1)
-	}
-	s.intake.Credit("a")
-	if err := s.intake.Offer("a", batch); err != nil {
-		t.Fatal(err)
-	}
-	taking, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() { // ends with stop
-		defer close(done)
-		s.consume(taking)
-	}()
-	for s.taken.Load() < perCall && ctx.Err() == nil {
-		<-time.After(time.Millisecond)
-	}
-	stop()
-	<-done
-	if s.taken.Load() != perCall || s.ring[perCall-1].Seq != perCall || len(s.ring[0].Actions) == 0 {
-		t.Errorf("%d taken, the last in the ring is %+v", s.taken.Load(), s.ring[perCall-1])
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/driftmesh/driftmesh/bench/parts"
 	"github.com/driftmesh/driftmesh/chaos"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/paramserver"
@@ -23,7 +24,6 @@ import (
 // comparison is one run.
 type comparison struct {
 	id      string // of the run, in the environment of its processes
-	exe     string // this binary
 	binary  string // driftmesh
 	python  string
 	scripts string
@@ -41,11 +41,11 @@ type comparison struct {
 
 // side is what one round measured of one system.
 type side struct {
-	Transport *taking   `json:"transport,omitempty"`
-	Archived  *taking   `json:"transport_archived,omitempty"` // ours only
-	Ages      *ages     `json:"ages,omitempty"`
-	Memory    *memory   `json:"memory,omitempty"`
-	Training  *training `json:"training,omitempty"`
+	Transport *parts.Taking `json:"transport,omitempty"`
+	Archived  *parts.Taking `json:"transport_archived,omitempty"` // ours only
+	Ages      *parts.Ages   `json:"ages,omitempty"`
+	Memory    *memory       `json:"memory,omitempty"`
+	Training  *training     `json:"training,omitempty"`
 }
 
 // round is both systems, one right after the other.
@@ -53,9 +53,6 @@ type round struct {
 	Driftmesh side `json:"driftmesh"`
 	Ray       side `json:"ray"`
 }
-
-// gridStop is the action that ends a trajectory of the four-dimensional grid.
-const gridStop = 4
 
 var allParts = []string{"transport", "ages", "memory", "training", "failover"}
 
@@ -73,11 +70,11 @@ func runCompare(ctx context.Context, args []string) (err error) {
 	fl.IntVar(&c.rounds, "rounds", 5, "rounds; results are medians")
 	fl.IntVar(&c.kills, "kills", 10, "kills of leader and learner")
 	fl.BoolVar(&c.ours, "ours", false, "measure Driftmesh alone, for work on it")
-	parts := fl.String("parts", strings.Join(allParts, ","), "what to measure, by comma")
+	which := fl.String("parts", strings.Join(allParts, ","), "what to measure, by comma")
 	if err := fl.Parse(args); err != nil {
 		return err
 	}
-	if err := c.check(*parts); err != nil {
+	if err := c.check(*which); err != nil {
 		return err
 	}
 	// Also processes that a mesh under test starts are found by it.
@@ -87,7 +84,7 @@ func runCompare(ctx context.Context, args []string) (err error) {
 	defer func() {
 		if n, rerr := reap(c.id); rerr != nil || n > 0 {
 			err = errors.Join(err, rerr)
-			tell("%d processes were left and have been killed", n)
+			parts.Tell("%d processes were left and have been killed", n)
 		}
 		err = errors.Join(err, os.RemoveAll(filepath.Join(os.TempDir(), rayDir(c.id))))
 	}()
@@ -101,13 +98,8 @@ func runCompare(ctx context.Context, args []string) (err error) {
 	return c.publish(r)
 }
 
-func tell(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
-
 // check makes paths absolute and looks at what was asked for.
 func (c *comparison) check(parts string) (err error) {
-	if c.exe, err = os.Executable(); err != nil {
-		return err
-	}
 	for _, path := range []*string{&c.binary, &c.python, &c.scripts, &c.job, &c.dir, &c.out} {
 		if *path, err = filepath.Abs(*path); err != nil {
 			return err
@@ -143,7 +135,7 @@ func (c *comparison) check(parts string) (err error) {
 func (c *comparison) spec(name string, sets ...string) (*job.Spec, error) {
 	base := []string{
 		"name=bench-" + name, "train.updates=1000000000", "eval.every=0",
-		"train.batch=" + strconv.Itoa(perCall), "mesh.rollout=" + strconv.Itoa(perCall),
+		"train.batch=" + strconv.Itoa(parts.PerCall), "mesh.rollout=" + strconv.Itoa(parts.PerCall),
 	}
 	spec, _, err := job.Load(c.job, append(base, sets...))
 	return spec, err
@@ -160,7 +152,7 @@ func (c *comparison) has(part string) bool { return slices.Contains(c.parts, par
 
 // measure makes the rounds, and the kills after them.
 func (c *comparison) measure(ctx context.Context) (*results, error) {
-	r := &results{Machine: machine(), Params: c.params, Seconds: c.seconds.Seconds()}
+	r := &results{Machine: parts.Machine(), Params: c.params, Seconds: c.seconds.Seconds()}
 	began := time.Now()
 	for i := range c.rounds {
 		var one round
@@ -168,14 +160,14 @@ func (c *comparison) measure(ctx context.Context) (*results, error) {
 		if one.Driftmesh, err = c.driftmesh(ctx); err != nil {
 			return nil, fmt.Errorf("driftmesh, round %d: %w", i+1, err)
 		}
-		tell("round %d of %d, driftmesh: %s", i+1, c.rounds, brief(one.Driftmesh))
+		parts.Tell("round %d of %d, driftmesh: %s", i+1, c.rounds, brief(one.Driftmesh))
 		if c.ours {
 			continue
 		}
 		if one.Ray, err = c.ray(ctx, one.Driftmesh); err != nil {
 			return nil, fmt.Errorf("ray, round %d: %w", i+1, err)
 		}
-		tell("round %d of %d, ray:       %s", i+1, c.rounds, brief(one.Ray))
+		parts.Tell("round %d of %d, ray:       %s", i+1, c.rounds, brief(one.Ray))
 		r.Rounds = append(r.Rounds, one)
 	}
 	if c.has("failover") {
@@ -238,7 +230,7 @@ func (c *comparison) failover(ctx context.Context) (*failures, error) {
 	}
 	f := &failures{}
 	if f.Driftmesh, err = chaos.MeasureFailover(ctx, chaos.FailoverConfig{
-		Binary: c.binary, Dir: c.folder("failover"), Spec: spec, Kills: c.kills, Seed: 1, Servers: 3, Log: tell,
+		Binary: c.binary, Dir: c.folder("failover"), Spec: spec, Kills: c.kills, Seed: 1, Servers: 3, Log: parts.Tell,
 	}); err != nil {
 		return nil, fmt.Errorf("failover: %w", err)
 	}

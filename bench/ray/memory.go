@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/driftmesh/driftmesh/bench/parts"
 	"github.com/driftmesh/driftmesh/chaos"
 	"github.com/driftmesh/driftmesh/cluster"
 )
@@ -46,13 +47,13 @@ func (c *comparison) workerPSS(ctx context.Context, slots int) (size float64, er
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, rig.Close()) }()
-	if _, _, err := submit(ctx, rig, spec); err != nil {
+	if _, _, err := parts.Submit(ctx, rig, spec); err != nil {
 		return 0, err
 	}
 	if err := sampling(ctx, rig, spec.Name, slots); err != nil {
 		return 0, err
 	}
-	if err := rest(ctx, settle); err != nil {
+	if err := parts.Rest(ctx, settle); err != nil {
 		return 0, err
 	}
 	bytes, err := chaos.PSS(rig.Nodes(cluster.RoleWorker)[0].PID())
@@ -71,7 +72,7 @@ func sampling(ctx context.Context, rig *chaos.Rig, jobID string, slots int) erro
 		if reply, err := rig.Status(ctx, lead, jobID); err == nil && len(reply.Jobs) == 1 && reply.Jobs[0].Sessions >= slots {
 			return nil
 		}
-		if err := rest(ctx, 20*time.Millisecond); err != nil {
+		if err := parts.Rest(ctx, 20*time.Millisecond); err != nil {
 			return fmt.Errorf("not all of %d slots sample: %w", slots, err)
 		}
 	}

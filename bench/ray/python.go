@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/driftmesh/driftmesh/bench/parts"
 	"github.com/driftmesh/driftmesh/internal/job"
 )
 
@@ -59,11 +60,11 @@ func (c *comparison) settings() (*settings, error) {
 	if err == nil {
 		err = json.Unmarshal(data, &grid)
 	}
-	if err != nil || grid.Dim != gridStop {
-		return nil, fmt.Errorf("%s: want a hypergrid of %d dimensions with all its parameters: %w", c.job, gridStop, err)
+	if err != nil || grid.Dim != parts.GridStop {
+		return nil, fmt.Errorf("%s: want a hypergrid of %d dimensions with all its parameters: %w", c.job, parts.GridStop, err)
 	}
 	return &settings{
-		Temp: filepath.Join(os.TempDir(), rayDir(c.id)), CPUs: runtime.NumCPU(), Samplers: samplers, PerCall: perCall,
+		Temp: filepath.Join(os.TempDir(), rayDir(c.id)), CPUs: runtime.NumCPU(), Samplers: parts.Samplers, PerCall: parts.PerCall,
 		Seconds: c.seconds.Seconds(), Settle: settle.Seconds(), Window: window(spec).Seconds(), Params: c.params,
 		Dim: grid.Dim, Height: grid.Height, R0: grid.R0, R1: grid.R1, R2: grid.R2, Hidden: spec.Policy.Hidden,
 		LearningRate: spec.Optimiser.LearningRate.At(0), LogZRate: spec.Optimiser.LogZRate.At(0),
@@ -138,12 +139,12 @@ func (c *comparison) script(ctx context.Context, name string, set *settings, out
 	if err != nil {
 		return err
 	}
-	p, err := c.start(c.python, filepath.Join(c.scripts, name), string(arg))
+	p, err := parts.Start(c.rayEnv(), c.python, filepath.Join(c.scripts, name), string(arg))
 	if err != nil {
 		return err
 	}
-	err = p.read(ctx, out)
-	p.end()
+	err = p.Read(ctx, out)
+	p.End()
 	if _, rerr := reap(c.id); err == nil && rerr != nil {
 		return rerr
 	}

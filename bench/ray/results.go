@@ -8,9 +8,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
+	"github.com/driftmesh/driftmesh/bench/parts"
 	"github.com/driftmesh/driftmesh/chaos"
 	"github.com/driftmesh/driftmesh/internal/atomicfile"
 	"github.com/driftmesh/driftmesh/internal/plots"
@@ -18,35 +18,12 @@ import (
 
 // results is what a run publishes.
 type results struct {
-	Machine  hardware  `json:"machine"`
-	Params   int       `json:"parameters"`
-	Seconds  float64   `json:"seconds_per_measurement"`
-	Took     float64   `json:"seconds_of_the_run"`
-	Rounds   []round   `json:"rounds"`
-	Failover *failures `json:"failover,omitempty"`
-}
-
-type hardware struct {
-	CPU    string `json:"cpu"`
-	Cores  int    `json:"cores"`
-	Kernel string `json:"kernel"`
-	Go     string `json:"go"`
-}
-
-func machine() hardware {
-	h := hardware{Cores: runtime.NumCPU(), Go: runtime.Version()}
-	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(text)) {
-			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-				h.CPU = strings.TrimSpace(value)
-				break
-			}
-		}
-	}
-	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		h.Kernel = strings.TrimSpace(string(text))
-	}
-	return h
+	Machine  parts.Hardware `json:"machine"`
+	Params   int            `json:"parameters"`
+	Seconds  float64        `json:"seconds_per_measurement"`
+	Took     float64        `json:"seconds_of_the_run"`
+	Rounds   []round        `json:"rounds"`
+	Failover *failures      `json:"failover,omitempty"`
 }
 
 // measure is one row of the table.
@@ -132,7 +109,7 @@ func (r *results) table(rows []row) string {
 		r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel, r.Machine.Go, len(r.Rounds), math.Ceil(r.Took/60))
 	b.WriteString("| | what | Driftmesh | Ray | ratio (least – most) | target |\n|---|---|---|---|---|---|\n")
 	for i, w := range rows {
-		fmt.Fprintf(&b, "| %d | %s | %s %s | %s %s | %.1f× (%.1f – %.1f) | %s |\n", i+1, w.Name, short(w.Driftmesh), w.Unit, short(w.Ray), w.Unit, w.Ratio, w.Least, w.Most, w.Target)
+		fmt.Fprintf(&b, "| %d | %s | %s %s | %s %s | %.1f× (%.1f – %.1f) | %s |\n", i+1, w.Name, parts.Short(w.Driftmesh), w.Unit, parts.Short(w.Ray), w.Unit, w.Ratio, w.Least, w.Most, w.Target)
 	}
 	if f := r.Failover; f != nil {
 		fmt.Fprintf(&b, "| | from the death of leader and learner to the next commit, p50 of %d | %.2f s | %s | | |\n", len(f.Driftmesh.Leader), chaos.Quantile(f.Driftmesh.Leader, 0.5), f.Ray.verdict())
@@ -176,19 +153,6 @@ func (c *comparison) publish(r *results) error {
 		atomicfile.WriteBytes(filepath.Join(c.out, "results.md"), 0o644, []byte(text)),
 		atomicfile.WriteBytes(filepath.Join(c.out, "results.png"), 0o644, png),
 	)
-}
-
-// short writes a number with three digits that count, as a reader wants it.
-func short(v float64) string {
-	switch a := math.Abs(v); {
-	case a >= 1000:
-		return fmt.Sprintf("%.0f", v)
-	case a >= 100:
-		return fmt.Sprintf("%.1f", v)
-	case a >= 1:
-		return fmt.Sprintf("%.2f", v)
-	}
-	return fmt.Sprintf("%.3f", v)
 }
 
 // figure shows how many times better we are, by the rows of the table.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/driftmesh/driftmesh/bench/parts"
 	"github.com/driftmesh/driftmesh/chaos"
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/journal"
@@ -27,25 +28,25 @@ func (c *comparison) training(ctx context.Context) (out *training, err error) {
 	if err != nil {
 		return nil, err
 	}
-	rig, err := chaos.NewRig(chaos.RigConfig{Binary: c.binary, Dir: c.folder("training"), Servers: 3, Workers: samplers, Slots: 1, Seed: 1, OneMachine: true})
+	rig, err := chaos.NewRig(chaos.RigConfig{Binary: c.binary, Dir: c.folder("training"), Servers: 3, Workers: parts.Samplers, Slots: 1, Seed: 1, OneMachine: true})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rig.Close()) }()
-	if _, _, err := submit(ctx, rig, spec); err != nil {
+	if _, _, err := parts.Submit(ctx, rig, spec); err != nil {
 		return nil, err
 	}
-	if err := sampling(ctx, rig, spec.Name, samplers); err != nil {
+	if err := sampling(ctx, rig, spec.Name, parts.Samplers); err != nil {
 		return nil, err
 	}
-	if err := rest(ctx, settle); err != nil {
+	if err := parts.Rest(ctx, settle); err != nil {
 		return nil, err
 	}
 	before, from, err := trained(ctx, rig, spec.Name)
 	if err != nil {
 		return nil, err
 	}
-	if err := rest(ctx, 2*c.seconds); err != nil {
+	if err := parts.Rest(ctx, 2*c.seconds); err != nil {
 		return nil, err
 	}
 	after, to, err := trained(ctx, rig, spec.Name)

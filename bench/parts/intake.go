@@ -1,13 +1,11 @@
-package main
+package parts
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,12 +19,15 @@ import (
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 )
 
-// What both sides of the transport measurement agree on.
+// What the measurements of transport agree on.
 const (
-	samplers = 8  // processes
-	perCall  = 64 // trajectories
+	Samplers = 8  // processes, where nothing else is said
+	PerCall  = 64 // trajectories
 	inFlight = 8  // calls of one sampler that are not answered yet
 	kept     = 1 << 16
+
+	// GridStop is the action that ends a trajectory of the four-dimensional grid.
+	GridStop = 4
 )
 
 // intakeServer is a learner's node without a learner: the gRPC server, the
@@ -44,10 +45,10 @@ type intakeServer struct {
 	changed chan struct{}
 }
 
-func newIntakeServer() *intakeServer {
-	queue := paramserver.NewAdmission(samplers*inFlight*perCall, perCall, paramserver.Bounds{})
+func newIntakeServer(samplers int) *intakeServer {
+	queue := paramserver.NewAdmission(samplers*inFlight*PerCall, PerCall, paramserver.Bounds{})
 	return &intakeServer{
-		intake: paramserver.NewIntake(queue, func() int { return perCall }, clock.Real{}, slog.New(slog.DiscardHandler)),
+		intake: paramserver.NewIntake(queue, func() int { return PerCall }, clock.Real{}, slog.New(slog.DiscardHandler)),
 		ring:   make([]wire.Trajectory, kept),
 		marks:  map[string]uint64{}, changed: make(chan struct{}),
 	}
@@ -77,7 +78,7 @@ func (s *intakeServer) consume(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		at := int(s.taken.Load() % kept) // kept is a multiple of perCall
+		at := int(s.taken.Load() % kept) // kept is a multiple of PerCall
 		copy(s.ring[at:], batch)
 		s.taken.Add(uint64(len(batch)))
 	}
@@ -108,8 +109,8 @@ func (s *intakeServer) covered(marks []fsm.Mark) {
 	s.changed = make(chan struct{})
 }
 
-// taking is what an intake process measured.
-type taking struct {
+// Taking is what an intake process measured.
+type Taking struct {
 	Rate        float64 `json:"trajectories_per_second"`
 	CPU         float64 `json:"intake_cpu_us_per_batch,omitempty"`
 	SamplersCPU float64 `json:"samplers_cpu_us_per_batch,omitempty"`
@@ -123,6 +124,7 @@ func runIntake(ctx context.Context, args []string) error {
 	window := fl.Duration("window", 50*time.Millisecond, "`time` between marks")
 	profile := fl.String("profile", "", "CPU profile `file`")
 	dir := fl.String("archive", "", "`folder` for archive segments; none without it")
+	samplers := fl.Int("samplers", Samplers, "sessions that will deliver")
 	jobFile := fl.String("job", "", "job `file`, whose environment gives objects their text")
 	if err := fl.Parse(args); err != nil {
 		return err
@@ -131,7 +133,7 @@ func runIntake(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	s := newIntakeServer()
+	s := newIntakeServer(*samplers)
 	rpc := cluster.NewServer(cluster.ServerOptions{ClusterID: func() string { return *id }})
 	cluster.RegisterMesh(rpc, s)
 	ctx, cancel := context.WithCancel(ctx)
@@ -151,31 +153,31 @@ func runIntake(ctx context.Context, args []string) error {
 		defer a.store.Close()
 		fail := func(err error) {
 			if err != nil {
-				tell("%v", err)
+				Tell("%v", err)
 				cancel()
 			}
 		}
 		loops.Go(func() { fail(s.consumeArchived(ctx, a, *window)) })
 		loops.Go(func() { fail(a.write(ctx, s.covered)) })
 	}
-	if err := say(ready{Addr: listener.Addr().String()}); err != nil {
+	if err := Say(Ready{Addr: listener.Addr().String()}); err != nil {
 		return err
 	}
-	if err := s.warm(ctx); err != nil {
+	if err := s.warm(ctx, *samplers); err != nil {
 		return err
 	}
-	stop, err := profiled(*profile)
+	stop, err := Profiled(*profile)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	before, cpu, began := s.taken.Load(), ownCPU(), time.Now()
-	if err := rest(ctx, *seconds); err != nil {
+	before, cpu, began := s.taken.Load(), OwnCPU(), time.Now()
+	if err := Rest(ctx, *seconds); err != nil {
 		return err
 	}
 	n := float64(s.taken.Load() - before)
-	out := taking{Rate: n / time.Since(began).Seconds(), CPU: float64((ownCPU() - cpu).Microseconds()) / (n / perCall)}
-	if err := say(out); err != nil {
+	out := Taking{Rate: n / time.Since(began).Seconds(), CPU: float64((OwnCPU() - cpu).Microseconds()) / (n / PerCall)}
+	if err := Say(out); err != nil {
 		return err
 	}
 	<-ctx.Done() // samplers end first
@@ -183,25 +185,22 @@ func runIntake(ctx context.Context, args []string) error {
 }
 
 // warm waits until every sampler has delivered, and a little more.
-func (s *intakeServer) warm(ctx context.Context) error {
+func (s *intakeServer) warm(ctx context.Context, samplers int) error {
 	for {
 		s.mu.Lock()
 		n := len(s.marks)
 		s.mu.Unlock()
 		if n == samplers {
-			return rest(ctx, time.Second)
+			return Rest(ctx, time.Second)
 		}
-		if err := rest(ctx, 10*time.Millisecond); err != nil {
+		if err := Rest(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}
 }
 
-// ready is the first line that a child process writes.
-type ready struct {
+// Ready is the first line that a child process writes.
+type Ready struct {
 	Addr string `json:"addr,omitempty"`
 	Node string `json:"node,omitempty"`
 }
-
-// say writes one line for the parent.
-func say(v any) error { return json.NewEncoder(os.Stdout).Encode(v) }

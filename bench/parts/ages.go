@@ -1,11 +1,11 @@
-package main
+package parts
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,9 +18,9 @@ import (
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
 
-// ages is how old parameters are when a sampler process first uses them, and what
+// Ages is how old parameters are when a sampler process first uses them, and what
 // it costs to bring them there.
-type ages struct {
+type Ages struct {
 	Rate       float64   `json:"published_per_second"`
 	Deliveries int       `json:"snapshots_delivered"`
 	Bytes      int       `json:"snapshot_bytes"`
@@ -32,39 +32,49 @@ type ages struct {
 	NetCPU     float64   `json:"net_cpu_ms_per_snapshot"`        // the same without what they use when idle
 }
 
-const publishEvery = 100 * time.Millisecond
+// PublishEvery is the time between two updates of a Publication.
+const PublishEvery = 100 * time.Millisecond
 
-// ages lets a mesh of three durable voters publish ten versions per second to
-// eight followers. The servers are real ones; their learner makes an update of one
-// short trajectory each time, which is next to no work.
-func (c *comparison) ages(ctx context.Context) (out *ages, err error) {
-	spec, err := c.spec("ages", "train.batch=1", "mesh.rollout=1", "mesh.window_ms=5")
-	if err != nil {
-		return nil, err
-	}
-	rig, err := chaos.NewRig(chaos.RigConfig{Binary: c.binary, Dir: c.folder("ages"), Servers: 3, Seed: 1})
+// Publication measures Ages: a mesh of durable voters publishes ten versions per
+// second to followers. The servers are real ones; their learner makes an update of
+// one short trajectory each time, which is next to no work.
+type Publication struct {
+	Binary    string    // driftmesh
+	Dir       string    // of the mesh
+	Cache     string    // folder that the followers share; %d in it is replaced by a follower's number
+	Spec      *job.Spec // a four-dimensional grid in batches of one, with a window below PublishEvery
+	Servers   int
+	Followers int // processes
+	Params    int // of the job's model, log Z included
+	For       time.Duration
+	Profile   string // FILE.follower takes a CPU profile of the first follower; "": none
+}
+
+// Measure runs the mesh and its followers.
+func (p Publication) Measure(ctx context.Context) (out *Ages, err error) {
+	rig, err := chaos.NewRig(chaos.RigConfig{Binary: p.Binary, Dir: p.Dir, Servers: p.Servers, Seed: 1})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rig.Close()) }()
-	lead, id, err := submit(ctx, rig, spec)
+	lead, id, err := Submit(ctx, rig, p.Spec)
 	if err != nil {
 		return nil, err
 	}
-	followers := make([]*child, samplers)
+	followers := make([]*Child, p.Followers)
 	var nodes []string
 	for i := range followers {
-		line := []string{"follow", "-cluster", id, "-join", lead.GRPC, "-job", spec.Name, "-cache", filepath.Join(c.dir, "cache")}
-		if c.profile != "" && i == 0 {
-			line = append(line, "-profile", c.profile+".follower")
+		line := []string{"follow", "-cluster", id, "-join", lead.GRPC, "-job", p.Spec.Name, "-cache", strings.ReplaceAll(p.Cache, "%d", strconv.Itoa(i))}
+		if p.Profile != "" && i == 0 {
+			line = append(line, "-profile", p.Profile+".follower")
 		}
-		followers[i], err = c.self(line...)
+		followers[i], err = Self(line...)
 		if err != nil {
 			return nil, err
 		}
-		defer followers[i].end()
-		var at ready
-		if err := followers[i].read(ctx, &at); err != nil {
+		defer followers[i].End()
+		var at Ready
+		if err := followers[i].Read(ctx, &at); err != nil {
 			return nil, err
 		}
 		nodes = append(nodes, at.Node)
@@ -75,25 +85,25 @@ func (c *comparison) ages(ctx context.Context) (out *ages, err error) {
 			pids = append(pids, n.PID())
 		}
 		for _, f := range followers {
-			pids = append(pids, f.cmd.Process.Pid)
+			pids = append(pids, f.PID())
 		}
 		return pids
 	}()
-	out = &ages{}
-	if err := rest(ctx, 2*time.Second); err != nil { // gossip settles
+	out = &Ages{}
+	if err := Rest(ctx, 2*time.Second); err != nil { // gossip settles
 		return nil, err
 	}
-	if out.IdleCores, err = usedCores(ctx, pids, c.seconds/2); err != nil {
+	if out.IdleCores, err = UsedCores(ctx, pids, p.For/2); err != nil {
 		return nil, err
 	}
 	feeding, stop := context.WithCancel(ctx)
 	fed := make(chan error, 1)
-	go func() { fed <- keepFeeding(feeding, rig, id, spec.Name, nodes[0]) }() // awaited below
-	err = rest(ctx, time.Second)
+	go func() { fed <- keepFeeding(feeding, rig, id, p.Spec.Name, nodes[0]) }() // awaited below
+	err = Rest(ctx, time.Second)
 	from := time.Now().UnixNano()
 	var cores float64
 	if err == nil {
-		cores, err = usedCores(ctx, pids, c.seconds)
+		cores, err = UsedCores(ctx, pids, p.For)
 	}
 	to := time.Now().UnixNano()
 	stop()
@@ -101,18 +111,18 @@ func (c *comparison) ages(ctx context.Context) (out *ages, err error) {
 		return nil, err
 	}
 	for _, f := range followers {
-		f.end()
+		f.End()
 	}
 	committed, err := commits(rig)
 	if err != nil {
 		return nil, err
 	}
-	out.Bytes = 4 * c.params
+	out.Bytes = 4 * p.Params
 	return out, out.account(<-seen, committed, cores, from, to)
 }
 
 // account turns what the followers saw in an interval into numbers.
-func (a *ages) account(uses []use, committed map[uint64]int64, cores float64, from, to int64) error {
+func (a *Ages) account(uses []use, committed map[uint64]int64, cores float64, from, to int64) error {
 	var total, transport []float64
 	versions := map[uint64]bool{}
 	for _, u := range uses {
@@ -139,7 +149,7 @@ func (a *ages) account(uses []use, committed map[uint64]int64, cores float64, fr
 }
 
 // collect reads what the followers say until they have ended.
-func collect(followers []*child) <-chan []use {
+func collect(followers []*Child) <-chan []use {
 	out := make(chan []use, 1)
 	var mu sync.Mutex
 	var all []use
@@ -148,7 +158,7 @@ func collect(followers []*child) <-chan []use {
 		reading.Go(func() {
 			for {
 				var u use
-				if f.scan(&u) != nil {
+				if f.Scan(&u) != nil {
 					return
 				}
 				mu.Lock()
@@ -187,21 +197,22 @@ func commits(rig *chaos.Rig) (map[uint64]int64, error) {
 	return out, nil
 }
 
-// usedCores is what processes use of the processor over a while.
-func usedCores(ctx context.Context, pids []int, d time.Duration) (float64, error) {
-	before, err := usedCPU(pids)
+// UsedCores is what processes use of the processor over a while.
+func UsedCores(ctx context.Context, pids []int, d time.Duration) (float64, error) {
+	before, err := UsedCPU(pids)
 	if err != nil {
 		return 0, err
 	}
 	began := time.Now()
-	if err := rest(ctx, d); err != nil {
+	if err := Rest(ctx, d); err != nil {
 		return 0, err
 	}
-	after, err := usedCPU(pids)
+	after, err := UsedCPU(pids)
 	return (after - before).Seconds() / time.Since(began).Seconds(), err
 }
 
-func usedCPU(pids []int) (total time.Duration, err error) {
+// UsedCPU is what processes have used of the processor so far.
+func UsedCPU(pids []int) (total time.Duration, err error) {
 	for _, pid := range pids {
 		used, err := chaos.CPUTime(pid)
 		if err != nil {
@@ -212,40 +223,6 @@ func usedCPU(pids []int) (total time.Duration, err error) {
 	return total, nil
 }
 
-// submit gives a mesh a job and waits until it has a learner. It returns who
-// leads, and the cluster's ID.
-func submit(ctx context.Context, rig *chaos.Rig, spec *job.Spec) (*chaos.Node, string, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	if err := rig.Voting(ctx); err != nil {
-		return nil, "", err
-	}
-	data, err := spec.JSON()
-	if err != nil {
-		return nil, "", err
-	}
-	if err := rig.Submit(ctx, data); err != nil {
-		return nil, "", err
-	}
-	for {
-		lead, err := rig.Lead(ctx)
-		if err != nil {
-			return nil, "", err
-		}
-		reply, err := rig.Status(ctx, lead, spec.Name)
-		if err == nil && len(reply.Jobs) == 1 && reply.Jobs[0].CommitEpoch > 0 {
-			for _, n := range rig.Nodes() {
-				if n.GRPC == reply.Jobs[0].LearnerAddr {
-					return n, reply.ClusterID, nil
-				}
-			}
-		}
-		if err := rest(ctx, 20*time.Millisecond); err != nil {
-			return nil, "", fmt.Errorf("job %s has no learner: %w", spec.Name, err)
-		}
-	}
-}
-
 // keepFeeding feeds whoever learns: under load leadership may move.
 func keepFeeding(ctx context.Context, rig *chaos.Rig, id, jobID, node string) error {
 	for ctx.Err() == nil {
@@ -254,8 +231,8 @@ func keepFeeding(ctx context.Context, rig *chaos.Rig, id, jobID, node string) er
 			err = feed(ctx, lead.GRPC, id, jobID, node)
 		}
 		if ctx.Err() == nil {
-			tell("the learner moved: %v", err)
-			if err := rest(ctx, publishEvery); err != nil {
+			Tell("the learner moved: %v", err)
+			if err := Rest(ctx, PublishEvery); err != nil {
 				break
 			}
 		}
@@ -296,7 +273,7 @@ func feed(ctx context.Context, addr, id, jobID, node string) error {
 			mu.Unlock()
 		}
 	}()
-	tick := time.NewTicker(publishEvery)
+	tick := time.NewTicker(PublishEvery)
 	defer tick.Stop()
 	for seq := uint64(1); ; {
 		select {
@@ -313,7 +290,7 @@ func feed(ctx context.Context, addr, id, jobID, node string) error {
 		if credit < seq {
 			continue // the next tick is soon enough
 		}
-		stop := []int32{gridStop}
+		stop := []int32{GridStop}
 		columns, err := wire.NewBatch([]wire.Trajectory{{Seq: seq, Actions: stop, LogReward: -1, LogBehaviour: -1}})
 		if err != nil {
 			return err

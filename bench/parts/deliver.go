@@ -1,4 +1,4 @@
-package main
+package parts
 
 import (
 	"context"
@@ -21,16 +21,16 @@ const keepLimit = 1 << 14
 // as many as in the batches of Ray's side.
 func prepared(seed uint64) []wire.Trajectory {
 	random := rng.New(seed, rng.Rollout)
-	out := make([]wire.Trajectory, perCall)
+	out := make([]wire.Trajectory, PerCall)
 	for i := range out {
 		var actions []int32
-		for axis := range int32(gridStop) {
+		for axis := range int32(GridStop) {
 			for range random.IntN(8) {
 				actions = append(actions, axis)
 			}
 		}
 		random.Shuffle(len(actions), func(i, j int) { actions[i], actions[j] = actions[j], actions[i] })
-		out[i] = wire.Trajectory{Version: 1, Actions: append(actions, gridStop), LogReward: random.Float64(), LogBehaviour: -random.Float64()}
+		out[i] = wire.Trajectory{Version: 1, Actions: append(actions, GridStop), LogReward: random.Float64(), LogBehaviour: -random.Float64()}
 	}
 	return out
 }
@@ -55,7 +55,7 @@ func runDeliver(ctx context.Context, args []string) error {
 	if err := fl.Parse(args); err != nil {
 		return err
 	}
-	stop, err := profiled(*profile)
+	stop, err := Profiled(*profile)
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func runDeliver(ctx context.Context, args []string) error {
 		}
 		switch {
 		case ctx.Err() != nil: // told to end
-			return say(sent{Batches: d.outbox.Next() / perCall, CPU: ownCPU().Seconds()})
+			return Say(sent{Batches: d.outbox.Next() / PerCall, CPU: OwnCPU().Seconds()})
 		case err != nil:
 			return fmt.Errorf("deliver: %w", err)
 		}
@@ -106,7 +106,7 @@ func (d *delivery) next(batch []wire.Trajectory) ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for d.failed == nil {
-		if d.outbox.Waiting() == 0 && d.outbox.Kept()+perCall <= keepLimit {
+		if d.outbox.Waiting() == 0 && d.outbox.Kept()+PerCall <= keepLimit {
 			for i := range batch {
 				batch[i].Seq = d.outbox.Next() + uint64(i)
 			}
@@ -118,7 +118,7 @@ func (d *delivery) next(batch []wire.Trajectory) ([]byte, error) {
 			if err != nil {
 				return nil, err
 			}
-			d.outbox.Push(perCall, frame)
+			d.outbox.Push(PerCall, frame)
 		}
 		if frame, ok := d.outbox.Send(); ok {
 			return frame, nil

@@ -1,4 +1,4 @@
-package main
+package parts
 
 import (
 	"context"
@@ -35,7 +35,7 @@ func runFollow(ctx context.Context, args []string) (err error) {
 	if err := fl.Parse(args); err != nil {
 		return err
 	}
-	stop, err := profiled(*profile)
+	stop, err := Profiled(*profile)
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func runFollow(ctx context.Context, args []string) (err error) {
 	defer rpc.Stop()
 	serving.Go(func() {
 		if err := rpc.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-			say(ready{Addr: err.Error()})
+			Say(Ready{Addr: err.Error()})
 		}
 	})
 	published, err := parameters.Subscribe(*jobID)
@@ -105,7 +105,7 @@ func runFollow(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer published.Close()
-	if err := say(ready{Node: node}); err != nil {
+	if err := Say(Ready{Node: node}); err != nil {
 		return err
 	}
 	return follow(ctx, published)
@@ -126,7 +126,7 @@ func follow(ctx context.Context, published *fanout.Subscription) error {
 			for _, x := range params {
 				sum += float64(x)
 			}
-			if err := say(use{Version: last.Version, Stamp: snapshot.Head.Stamp, At: time.Now().UnixNano(), Sum: sum}); err != nil {
+			if err := Say(use{Version: last.Version, Stamp: snapshot.Head.Stamp, At: time.Now().UnixNano(), Sum: sum}); err != nil {
 				return err
 			}
 			continue

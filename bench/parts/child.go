@@ -65,6 +65,12 @@ func (p *Child) PID() int { return p.cmd.Process.Pid }
 // read once the process has ended.
 func (p *Child) Errors() []byte { return tail(p.errors.Bytes()) }
 
+// Write gives the process a line on its standard input.
+func (p *Child) Write(line string) error {
+	_, err := io.WriteString(p.leash, line+"\n")
+	return err
+}
+
 // Read parses the next line. When ctx ends first the process is killed.
 func (p *Child) Read(ctx context.Context, v any) error {
 	stop := context.AfterFunc(ctx, func() { p.cmd.Process.Kill() })

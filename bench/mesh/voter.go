@@ -1,0 +1,171 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/driftmesh/driftmesh/bench/parts"
+	"github.com/driftmesh/driftmesh/chaos"
+)
+
+// ensemble is one node of a replicated log that is measured by itself.
+type ensemble interface {
+	// lead founds the cluster and takes the peers in as voters.
+	lead(ctx context.Context, peers []peer) error
+	// propose puts one state into the log; the answer comes once.
+	propose() (answer <-chan error, err error)
+	// size is that of an entry of one state, bytes.
+	size() int
+	addr() string
+	close() error
+}
+
+type peer struct{ id, addr string }
+
+// voterReady is the first line of a voter.
+type voterReady struct {
+	Addr string `json:"addr"`
+	Size int    `json:"entry_bytes"`
+}
+
+// committing is what a voter that leads measured.
+type committing struct {
+	Rate    float64 `json:"commits_per_second"`
+	Bytes   float64 `json:"bytes_per_second"` // of entries
+	Latency float64 `json:"commit_ms_p50"`
+	CPU     float64 `json:"leader_cpu_ms_per_commit"`
+	All     float64 `json:"cpu_ms_per_commit,omitempty"` // of all voters
+}
+
+// runVoter is one process of a replicated log. One that founds it makes a
+// measurement for each line of its standard input, which names the time, and ends
+// with it; the others end with theirs.
+func runVoter(ctx context.Context, args []string) (err error) {
+	fl := flag.NewFlagSet("voter", flag.ContinueOnError)
+	bare := fl.Bool("bare", false, "hashicorp/raft alone, with a state machine that does nothing")
+	dir := fl.String("dir", "", "data `folder`")
+	id := fl.String("id", "", "of the node")
+	found := fl.Bool("found", false, "found the cluster and lead it")
+	peers := fl.String("peers", "", "`id=address,…` of the other voters")
+	params := fl.Int("params", 71_000, "parameters of the model")
+	size := fl.Int("size", 0, "bytes of an entry, if bare")
+	profile := fl.String("profile", "", "CPU profile `file`")
+	if err := fl.Parse(args); err != nil {
+		return err
+	}
+	others, err := parsePeers(*peers)
+	if err != nil {
+		return err
+	}
+	var node ensemble
+	if *bare {
+		node, err = openBare(*dir, *id, *found, *size)
+	} else {
+		node, err = openReplica(*dir, *id, *found, len(others) == 0, *params)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, node.close()) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	lines := make(chan string)
+	go func() { // ends with the process
+		defer cancel()
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			lines <- in.Text()
+		}
+	}()
+	if *found {
+		if err := node.lead(ctx, others); err != nil {
+			return err
+		}
+	}
+	stop, err := parts.Profiled(*profile)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := parts.Say(voterReady{node.addr(), node.size()}); err != nil {
+		return err
+	}
+	for {
+		select {
+		case line := <-lines:
+			d, err := time.ParseDuration(line)
+			if err != nil {
+				return err
+			}
+			c, err := pump(ctx, node, d)
+			if err != nil {
+				return err
+			}
+			if err := parts.Say(c); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func parsePeers(text string) (out []peer, err error) {
+	for one := range strings.SplitSeq(text, ",") {
+		if one == "" {
+			continue
+		}
+		id, addr, ok := strings.Cut(one, "=")
+		if !ok || id == "" || addr == "" {
+			return nil, fmt.Errorf("-peers %q: want id=address", one)
+		}
+		out = append(out, peer{id, addr})
+	}
+	return out, nil
+}
+
+// inFlight is a learner's: paramserver.MaxInFlight commits are unanswered at most.
+const inFlight = 2
+
+// pump proposes one state after the other, as many unanswered as a learner has at
+// most, for d.
+func pump(ctx context.Context, e ensemble, d time.Duration) (*committing, error) {
+	type flight struct {
+		answer <-chan error
+		sent   time.Time
+	}
+	var flying []flight
+	var took []float64
+	began, cpu := time.Now(), parts.OwnCPU()
+	for time.Since(began) < d || len(flying) > 0 {
+		if len(flying) < inFlight && time.Since(began) < d {
+			sent := time.Now()
+			answer, err := e.propose()
+			if err != nil {
+				return nil, err
+			}
+			flying = append(flying, flight{answer, sent})
+			continue
+		}
+		select {
+		case err := <-flying[0].answer:
+			if err != nil {
+				return nil, err
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		took = append(took, time.Since(flying[0].sent).Seconds())
+		flying = flying[1:]
+	}
+	seconds, n := time.Since(began).Seconds(), float64(len(took))
+	return &committing{
+		Rate: n / seconds, Bytes: n * float64(e.size()) / seconds, Latency: 1e3 * chaos.Quantile(took, 0.5),
+		CPU: 1e3 * (parts.OwnCPU() - cpu).Seconds() / n,
+	}, nil
+}

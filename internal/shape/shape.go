@@ -5,6 +5,7 @@ package shape
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 )
 
 // MaxList is the most elements of a list that Check accepts.
@@ -22,6 +23,15 @@ func Check(b []byte, depth int) error {
 		return fmt.Errorf("%d bytes after the end", len(rest))
 	}
 	return nil
+}
+
+// Skip returns what follows the first value of b, which lies in what Check accepted.
+func Skip(b []byte) []byte {
+	rest, err := skipValue(b, math.MaxInt)
+	if err != nil {
+		return nil
+	}
+	return rest
 }
 
 // skipValue returns what follows the first msgpack value of b.

@@ -154,7 +154,7 @@ func (s *State) assembled(t *transfer) (Result, []Hash) {
 		return r, nil
 	}
 	// The digest of the bytes: the same as if they had come in one entry.
-	return s.run(cmd, t.id)
+	return s.run(cmd, digests{command: t.id})
 }
 
 func (s *State) pendingBytes() (n int64) {

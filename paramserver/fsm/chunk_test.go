@@ -203,7 +203,7 @@ func TestTheLargestStateGoesThrough(t *testing.T) {
 	}
 	e := &entry{Job: Job{Epoch: 1, Learner: "n"}}
 	c.Marks, c.Private = nil, make([]byte, len(c.Private)+1)
-	if r, _ := e.commit(c, Hash{}); r.Outcome != Rejected || !strings.Contains(r.Reason, "the cap is 268435456") {
+	if r, _ := e.commit(c, digests{}); r.Outcome != Rejected || !strings.Contains(r.Reason, "the cap is 268435456") {
 		t.Fatalf("%+v", r)
 	}
 	if _, err := Encode(Commit{Params: make([]byte, MaxCommand)}); !errors.Is(err, ErrTooLarge) {

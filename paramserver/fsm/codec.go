@@ -109,8 +109,8 @@ func Encode(cmd any) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// Decode reads a command and returns it by value (an Init, a Commit, …); its
-// blobs do not alias data. ErrUnknownCommand means a newer build wrote it,
+// Decode reads a command and returns it by value (an Init, a Commit, …). Its large
+// blobs are parts of data, which must not be written to any more. ErrUnknownCommand means a newer build wrote it,
 // ErrMalformed that the bytes are no command, ErrTooLarge what it says.
 func Decode(data []byte) (any, error) {
 	if len(data) > MaxCommand {
@@ -121,7 +121,7 @@ func Decode(data []byte) (any, error) {
 	}
 	level, kind := data[1], int(data[2])
 	v := reflect.New(kinds[kind])
-	if err := decodeBody(data[commandHeader:], v.Interface()); err != nil {
+	if err := decodeCommand(data[commandHeader:], v.Interface()); err != nil {
 		return nil, fmt.Errorf("%s: %w", kinds[kind].Name(), err)
 	}
 	cmd := v.Elem().Interface()
@@ -166,12 +166,45 @@ func encodeBody(buf *bytes.Buffer, v any) error {
 	return enc.Encode(v)
 }
 
+// decodeCommand is decodeBody that copies no large blob.
+func decodeCommand(body []byte, into any) error {
+	if err := checkShape(body); err != nil {
+		return err
+	}
+	var blobs []*[]byte
+	keys := ""
+	switch c := into.(type) {
+	case *Commit:
+		keys, blobs = "ps", []*[]byte{&c.Params, &c.Private}
+	case *Chunk:
+		keys, blobs = "d", []*[]byte{&c.Data}
+	}
+	rest, lifted, ok := lift(body, keys)
+	if !ok {
+		return decodeShaped(body, into)
+	}
+	if err := decodeShaped(rest, into); err != nil {
+		return err
+	}
+	for i, b := range blobs {
+		if lifted[i] != nil {
+			*b = lifted[i]
+		}
+	}
+	return nil
+}
+
 // decodeBody reads what encodeBody wrote. checkShape goes first because the
 // msgpack decoder allocates whole slices by their declared length.
 func decodeBody(body []byte, into any) error {
 	if err := checkShape(body); err != nil {
 		return err
 	}
+	return decodeShaped(body, into)
+}
+
+// decodeShaped decodes what checkShape accepted.
+func decodeShaped(body []byte, into any) error {
 	dec := msgpack.NewDecoder(piecewise.Reader{Scanner: bytes.NewReader(body)})
 	dec.DisallowUnknownFields(true)
 	dec.DisableAllocLimit(true) // every length lies within body; growing in steps would copy large blobs many times

@@ -6,8 +6,6 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
-
-	"github.com/driftmesh/driftmesh/internal/piecewise"
 )
 
 // Caps of the best objects that a job keeps.
@@ -21,9 +19,9 @@ const (
 // commit replaces the job's state, or changes nothing at all. The order of the
 // checks matters: a resent Commit that is already in the state is recognised
 // even after its epoch was fenced or the job has finished.
-func (e *entry) commit(c Commit, digest Hash) (Result, []Hash) {
+func (e *entry) commit(c Commit, sums digests) (Result, []Hash) {
 	switch {
-	case slices.Contains(e.recent, digest):
+	case slices.Contains(e.recent, sums.command):
 		return Result{Outcome: AlreadyApplied}, nil
 	case c.Generation != e.Generation || c.Epoch != e.Epoch || e.Learner == "":
 		return Result{Outcome: Fenced}, nil
@@ -50,7 +48,8 @@ func (e *entry) commit(c Commit, digest Hash) (Result, []Hash) {
 		return *r, nil
 	}
 
-	params, private := piecewise.Sum256(c.Params), piecewise.Sum256(c.Private)
+	sums.ofBlobs(c)
+	params, private := sums.params, sums.private
 	e.Params, e.Private = c.Params, c.Private
 	e.ParamsHash, e.privateHash, e.StateHash = params, private, stateHash(params, private)
 	e.HasState, e.Version, e.CommitEpoch, e.Committed = true, c.Version, c.Epoch, c.Stamp
@@ -63,7 +62,7 @@ func (e *entry) commit(c Commit, digest Hash) (Result, []Hash) {
 	if len(c.Best) > 0 {
 		e.best = mergeBest(e.best, c.Best)
 	}
-	e.recent = append(slices.Clone(e.recent[max(0, len(e.recent)+1-recentCommits):]), digest)
+	e.recent = append(slices.Clone(e.recent[max(0, len(e.recent)+1-recentCommits):]), sums.command)
 	if c.Done {
 		e.Status, e.Reason = Finished, ""
 	}

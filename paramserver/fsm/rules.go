@@ -39,15 +39,15 @@ func (s *State) admit(cmd any) Result {
 }
 
 // run applies one admitted command and returns the hashes of changed blobs.
-func (s *State) run(cmd any, digest Hash) (Result, []Hash) {
-	res, changed := s.dispatch(cmd, digest)
+func (s *State) run(cmd any, sums digests) (Result, []Hash) {
+	res, changed := s.dispatch(cmd, sums)
 	if res.Outcome == Applied {
 		s.record(eventOf(cmd, s.jobs[jobOf(cmd)]))
 	}
 	return res, changed
 }
 
-func (s *State) dispatch(cmd any, digest Hash) (Result, []Hash) {
+func (s *State) dispatch(cmd any, sums digests) (Result, []Hash) {
 	switch c := cmd.(type) {
 	case Init:
 		return s.init(c), nil
@@ -65,7 +65,7 @@ func (s *State) dispatch(cmd any, digest Hash) (Result, []Hash) {
 	}
 	switch c := cmd.(type) {
 	case Commit:
-		return e.commit(c, digest)
+		return e.commit(c, sums)
 	case Grant:
 		return e.grant(c), nil
 	case OpenSession:

@@ -117,19 +117,23 @@ func New() *State { return &State{jobs: map[string]*entry{}} }
 // the same on every replica. A non-nil error means that this replica must
 // stop: the entry comes from a newer build (ErrUnknownCommand) or out of order
 // (ErrIndex); the state is then unchanged. Bytes that are no command are
-// Rejected.
+// Rejected. data must not be written to any more.
 func (s *State) Apply(index, term uint64, data []byte) (Result, error) {
+	return s.ApplyPrepared(index, term, Prepare(data))
+}
+
+// ApplyPrepared is Apply for an entry that was looked at before.
+func (s *State) ApplyPrepared(index, term uint64, p *Prepared) (Result, error) {
 	if index <= s.index || term < s.term {
 		return Result{}, fmt.Errorf("%w: entry %d of term %d after %d of term %d", ErrIndex, index, term, s.index, s.term)
 	}
-	cmd, err := decodeEntry(data)
+	cmd, err := p.cmd, p.err
 	if errors.Is(err, ErrUnknownCommand) {
 		return Result{}, fmt.Errorf("log entry %d: %w", index, err)
 	}
 	changed := s.dropTransfers(index, term)
 	before := s.index
 	s.index, s.term = index, term
-	digest := sha256.Sum256(data)
 	var res Result
 	var more []Hash
 	if err != nil {
@@ -138,10 +142,10 @@ func (s *State) Apply(index, term uint64, data []byte) (Result, error) {
 		if c, ok := cmd.(Chunk); ok {
 			res, more = s.chunk(c)
 		} else {
-			res, more = s.run(cmd, digest)
+			res, more = s.run(cmd, p.sums)
 		}
 	}
-	s.link(digest, append(changed, more...))
+	s.link(p.sums.command, append(changed, more...))
 	s.checkpoint(before)
 	return res, nil
 }

@@ -18,6 +18,7 @@ type machine struct {
 	full          chan struct{}
 	snapshotBytes int64
 	garble        func(index uint64, command []byte) []byte // Config.ApplyFault; may be nil
+	ahead         *ahead
 
 	mu      sync.RWMutex
 	state   *fsm.State
@@ -38,6 +39,7 @@ func newMachine(snapshotBytes int64, fail func(error)) *machine {
 		fail:          fail,
 		full:          make(chan struct{}, 1),
 		snapshotBytes: snapshotBytes,
+		ahead:         newAhead(),
 		state:         fsm.New(),
 		changed:       make(chan struct{}),
 	}
@@ -46,16 +48,17 @@ func newMachine(snapshotBytes int64, fail func(error)) *machine {
 // Apply implements raft.FSM. It answers with an fsm.Result, or with an error
 // if the node had to stop.
 func (m *machine) Apply(log *raft.Log) any {
+	data := log.Data
+	if m.garble != nil {
+		data = m.garble(log.Index, data)
+	}
+	prepared := m.ahead.take(log.Index, data) // readers need not wait for it
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.broken {
 		return errors.New("the replica has stopped")
 	}
-	data := log.Data
-	if m.garble != nil {
-		data = m.garble(log.Index, data)
-	}
-	res, err := m.state.Apply(log.Index, log.Term, data)
+	res, err := m.state.ApplyPrepared(log.Index, log.Term, prepared)
 	if err != nil {
 		m.broken = true
 		m.fail(err)
@@ -113,6 +116,7 @@ func (m *machine) Restore(r io.ReadCloser) error {
 	defer m.mu.Unlock()
 	m.state = state
 	m.bytes, m.entries = 0, 0
+	m.ahead.passed(state.Index())
 	m.pass(state.Index())
 	return nil
 }

@@ -102,6 +102,7 @@ func (r *Replica) open() (err error) {
 	}
 	closers = append(closers, store.close)
 	r.store = store
+	store.stored = r.machine.ahead.stored
 	if err := store.verify(newest); err != nil {
 		return err
 	}
@@ -182,6 +183,7 @@ func (r *Replica) start(cfg *raft.Config, logs raft.LogStore, stable raft.Stable
 		return err
 	}
 	r.wg.Go(r.supervise)
+	r.wg.Go(func() { r.machine.ahead.run(r.stop, r.failed) })
 	r.wg.Go(r.scrubLoop)
 	return nil
 }

@@ -36,6 +36,8 @@ type checkedStore struct {
 	fail func(error) // told once of every error after which the node must stop
 	// fault injects errors before writes; see Config.WriteFault.
 	fault func(what string) error
+	// stored is told of every command before it is written; nil: nobody is.
+	stored func(index uint64, command []byte)
 
 	mu   sync.Mutex // one writer at a time: log and tail move together
 	tail *tailFile
@@ -111,6 +113,9 @@ func (s *checkedStore) StoreLogs(logs []*raft.Log) error {
 	}
 	framed := make([]*raft.Log, len(logs))
 	for i, l := range logs {
+		if s.stored != nil && l.Type == raft.LogCommand {
+			s.stored(l.Index, l.Data)
+		}
 		c := *l
 		c.Extensions = binary.LittleEndian.AppendUint32(slices.Clip(l.Extensions), checksum(l))
 		framed[i] = &c

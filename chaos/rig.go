@@ -65,6 +65,8 @@ type RigConfig struct {
 	Place func(name string) (host string, prefix []string, err error)
 	// DirOf, when set, places a node's data directory.
 	DirOf func(name string) string
+	// Args are more of a node's command line, by role.
+	Args map[cluster.Role][]string
 }
 
 // Rig is a mesh of real processes whose every part can be killed, stopped, cut
@@ -180,6 +182,7 @@ func (r *Rig) Add(role cluster.Role) (*Node, error) {
 		}
 		n.Args = append(n.Args, "--slots", strconv.Itoa(r.cfg.Slots), "--cache", cache)
 	}
+	n.Args = append(n.Args, r.cfg.Args[role]...)
 	if name == "server-1" {
 		n.Args = append(n.Args, "--init")
 	}

@@ -25,6 +25,7 @@ type bench struct {
 	rounds  int           // of what is compared; results are medians
 	slice   time.Duration // of one side of a round
 	long    time.Duration // of what is measured once
+	batch   int           // of the jobs that are trained
 	parts   []string
 	short   bool
 }
@@ -40,6 +41,7 @@ func runBench(ctx context.Context, args []string) (err error) {
 	fl.StringVar(&b.out, "out", "bench/mesh/results", "`folder` for the results")
 	fl.StringVar(&b.profile, "profile", "", "`file` name that CPU profiles of the processes begin with")
 	fl.IntVar(&b.params, "params", 71_000, "parameters of the states that are committed")
+	fl.IntVar(&b.batch, "batch", 64, "trajectories of an update where a job is trained")
 	fl.BoolVar(&b.short, "short", false, "at most two minutes, instead of eight")
 	which := fl.String("parts", strings.Join(allParts, ","), "what to measure, by comma")
 	if err := fl.Parse(args); err != nil {
@@ -80,8 +82,8 @@ func (b *bench) check(which string) (err error) {
 		}
 		b.parts = append(b.parts, part)
 	}
-	if b.params < 1 {
-		return fmt.Errorf("-params %d: want at least 1", b.params)
+	if b.params < 1 || b.batch < 1 {
+		return fmt.Errorf("-params %d, -batch %d: want at least 1", b.params, b.batch)
 	}
 	return nil
 }
@@ -101,6 +103,8 @@ func (b *bench) measure(ctx context.Context) (*results, error) {
 	}{
 		{"commits", func() (err error) { r.Commits1, err = b.commits(ctx, 1); return err }},
 		{"commits", func() (err error) { r.Commits3, err = b.commits(ctx, 3); return err }},
+		{"windows", func() (err error) { r.Windows1, err = b.windows(ctx, 1); return err }},
+		{"windows", func() (err error) { r.Windows3, err = b.windows(ctx, 3); return err }},
 	}
 	for _, s := range steps {
 		if !b.has(s.part) {

@@ -21,7 +21,7 @@ type commits struct {
 	Ratio  float64    `json:"ratio"`  // their median
 }
 
-// cluster is the processes of one log.
+// voters are the processes of one log; the first one leads.
 type voters struct{ all []*parts.Child }
 
 func (v *voters) end() {
@@ -68,16 +68,21 @@ func startVoters(ctx context.Context, dir string, n int, profile string, args ..
 	return v, first, nil
 }
 
+// ask gives the leader a line and reads its answer.
+func (v *voters) ask(ctx context.Context, line string, answer any) error {
+	if err := v.all[0].Write(line); err != nil {
+		return err
+	}
+	return v.all[0].Read(ctx, answer)
+}
+
 // measure lets the leader commit for a while.
 func (v *voters) measure(ctx context.Context, d time.Duration) (c committing, err error) {
 	before, err := parts.UsedCPU(v.pids())
 	if err != nil {
 		return c, err
 	}
-	if err := v.all[0].Write(d.String()); err != nil {
-		return c, err
-	}
-	if err := v.all[0].Read(ctx, &c); err != nil {
+	if err := v.ask(ctx, d.String(), &c); err != nil {
 		return c, err
 	}
 	after, err := parts.UsedCPU(v.pids())

@@ -15,9 +15,17 @@ type results struct {
 	Took     float64        `json:"seconds_of_the_run"`
 	Commits1 *commits       `json:"commits_one_voter,omitempty"`
 	Commits3 *commits       `json:"commits_three_voters,omitempty"`
+	Windows1 *windows       `json:"windows_one_voter,omitempty"`
+	Windows3 *windows       `json:"windows_three_voters,omitempty"`
 }
 
-func median(x []float64) float64 { return chaos.Quantile(x, 0.5) }
+// median is 0 of nothing.
+func median(x []float64) float64 {
+	if len(x) == 0 {
+		return 0
+	}
+	return chaos.Quantile(x, 0.5)
+}
 
 // medians is the middle of each number of several measurements.
 func medians(all []committing) committing {

@@ -55,6 +55,8 @@ func runVoter(ctx context.Context, args []string) (err error) {
 	peers := fl.String("peers", "", "`id=address,…` of the other voters")
 	params := fl.Int("params", 71_000, "parameters of the model")
 	size := fl.Int("size", 0, "bytes of an entry, if bare")
+	jobFile := fl.String("job", "", "`file` of a job that the one who leads trains, instead of committing what there is")
+	batch := fl.Int("batch", 64, "of the job")
 	profile := fl.String("profile", "", "CPU profile `file`")
 	if err := fl.Parse(args); err != nil {
 		return err
@@ -87,6 +89,18 @@ func runVoter(ctx context.Context, args []string) (err error) {
 			return err
 		}
 	}
+	answer := func(ctx context.Context, line string) (any, error) { return commit(ctx, node, line) }
+	if *found && *jobFile != "" {
+		spec, err := loadJob(*jobFile, fmt.Sprintf("train.batch=%d", *batch))
+		if err != nil {
+			return err
+		}
+		s, err := newSchooling(ctx, node.(*ours).replica, spec)
+		if err != nil {
+			return err
+		}
+		answer = s.answer
+	}
 	stop, err := parts.Profiled(*profile)
 	if err != nil {
 		return err
@@ -98,21 +112,36 @@ func runVoter(ctx context.Context, args []string) (err error) {
 	for {
 		select {
 		case line := <-lines:
-			d, err := time.ParseDuration(line)
+			measured, err := answer(ctx, line)
 			if err != nil {
 				return err
 			}
-			c, err := pump(ctx, node, d)
-			if err != nil {
-				return err
-			}
-			if err := parts.Say(c); err != nil {
+			if err := parts.Say(measured); err != nil {
 				return err
 			}
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// commit answers a line, a duration, of what commits.
+func commit(ctx context.Context, e ensemble, line string) (any, error) {
+	d, err := time.ParseDuration(line)
+	if err != nil {
+		return nil, err
+	}
+	return pump(ctx, e, d)
+}
+
+// answer answers a line, "alone" or "commit" and a duration, of what trains.
+func (s *schooling) answer(ctx context.Context, line string) (any, error) {
+	how, length, _ := strings.Cut(line, " ")
+	d, err := time.ParseDuration(length)
+	if err != nil {
+		return nil, err
+	}
+	return s.train(ctx, d, how == "commit")
 }
 
 func parsePeers(text string) (out []peer, err error) {

@@ -30,6 +30,7 @@ type Ages struct {
 	IdleCores  float64   `json:"idle_cores"`                     // of all processes, without publication
 	CPU        float64   `json:"cpu_ms_per_snapshot"`            // of all processes, delivered to one process
 	NetCPU     float64   `json:"net_cpu_ms_per_snapshot"`        // the same without what they use when idle
+	Copies     float64   `json:"copies_sent_by_servers"`         // of each version, by all servers together
 }
 
 // PublishEvery is the time between two updates of a Publication.
@@ -52,7 +53,7 @@ type Publication struct {
 
 // Measure runs the mesh and its followers.
 func (p Publication) Measure(ctx context.Context) (out *Ages, err error) {
-	rig, err := chaos.NewRig(chaos.RigConfig{Binary: p.Binary, Dir: p.Dir, Servers: p.Servers, Seed: 1})
+	rig, err := chaos.NewRig(chaos.RigConfig{Binary: p.Binary, Dir: p.Dir, Servers: p.Servers, Seed: 1, Args: withMetrics})
 	if err != nil {
 		return nil, err
 	}
@@ -101,9 +102,9 @@ func (p Publication) Measure(ctx context.Context) (out *Ages, err error) {
 	go func() { fed <- keepFeeding(feeding, rig, id, p.Spec.Name, nodes[0]) }() // awaited below
 	err = Rest(ctx, time.Second)
 	from := time.Now().UnixNano()
-	var cores float64
+	var cores, sent float64
 	if err == nil {
-		cores, err = UsedCores(ctx, pids, p.For)
+		cores, sent, err = p.watch(ctx, rig, pids)
 	}
 	to := time.Now().UnixNano()
 	stop()
@@ -118,7 +119,25 @@ func (p Publication) Measure(ctx context.Context) (out *Ages, err error) {
 		return nil, err
 	}
 	out.Bytes = 4 * p.Params
-	return out, out.account(<-seen, committed, cores, from, to)
+	if err := out.account(<-seen, committed, cores, from, to); err != nil {
+		return nil, err
+	}
+	out.Copies = sent / (out.Rate * float64(to-from) / 1e9) / float64(out.Bytes)
+	return out, nil
+}
+
+// watch measures for a while what all processes use of the processor, and the bytes
+// of parameters that the servers send.
+func (p Publication) watch(ctx context.Context, rig *chaos.Rig, pids []int) (cores, sent float64, err error) {
+	before, err := egress(ctx, rig)
+	if err != nil {
+		return 0, 0, err
+	}
+	if cores, err = UsedCores(ctx, pids, p.For); err != nil {
+		return 0, 0, err
+	}
+	after, err := egress(ctx, rig)
+	return cores, after - before, err
 }
 
 // account turns what the followers saw in an interval into numbers.

@@ -101,6 +101,8 @@ func (b *bench) measure(ctx context.Context) (*results, error) {
 		part string
 		run  func() error
 	}{
+		{"ingest", func() (err error) { r.Ingest, err = b.ingest(ctx); return err }},
+		{"publication", func() (err error) { r.Publication, err = b.publication(ctx); return err }},
 		{"commits", func() (err error) { r.Commits1, err = b.commits(ctx, 1); return err }},
 		{"commits", func() (err error) { r.Commits3, err = b.commits(ctx, 3); return err }},
 		{"windows", func() (err error) { r.Windows1, err = b.windows(ctx, 1); return err }},

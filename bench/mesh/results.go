@@ -10,13 +10,15 @@ import (
 
 // results is what a run publishes.
 type results struct {
-	Machine  parts.Hardware `json:"machine"`
-	Short    bool           `json:"short,omitempty"`
-	Took     float64        `json:"seconds_of_the_run"`
-	Commits1 *commits       `json:"commits_one_voter,omitempty"`
-	Commits3 *commits       `json:"commits_three_voters,omitempty"`
-	Windows1 *windows       `json:"windows_one_voter,omitempty"`
-	Windows3 *windows       `json:"windows_three_voters,omitempty"`
+	Machine     parts.Hardware `json:"machine"`
+	Short       bool           `json:"short,omitempty"`
+	Took        float64        `json:"seconds_of_the_run"`
+	Ingest      []ingest       `json:"ingest,omitempty"`
+	Publication []publication  `json:"publication,omitempty"`
+	Commits1    *commits       `json:"commits_one_voter,omitempty"`
+	Commits3    *commits       `json:"commits_three_voters,omitempty"`
+	Windows1    *windows       `json:"windows_one_voter,omitempty"`
+	Windows3    *windows       `json:"windows_three_voters,omitempty"`
 }
 
 // median is 0 of nothing.

@@ -71,12 +71,18 @@ func (s *intakeServer) Deliver(stream grpc.BidiStreamingServer[wire.Uplink, wire
 	})
 }
 
-// consume takes what was admitted, as a learner would.
-func (s *intakeServer) consume(ctx context.Context) {
+// consume takes what was admitted, as a learner would, and remembers it where there
+// is a memory.
+func (s *intakeServer) consume(ctx context.Context, m *memory) error {
 	for {
 		batch, err := s.intake.Next(ctx, 1, nil)
 		if err != nil {
-			return
+			return nil
+		}
+		if m != nil {
+			if err := m.add(batch); err != nil {
+				return err
+			}
 		}
 		at := int(s.taken.Load() % kept) // kept is a multiple of PerCall
 		copy(s.ring[at:], batch)
@@ -125,7 +131,7 @@ func runIntake(ctx context.Context, args []string) error {
 	profile := fl.String("profile", "", "CPU profile `file`")
 	dir := fl.String("archive", "", "`folder` for archive segments; none without it")
 	samplers := fl.Int("samplers", Samplers, "sessions that will deliver")
-	jobFile := fl.String("job", "", "job `file`, whose environment gives objects their text")
+	jobFile := fl.String("job", "", "job `file`, whose environment replays actions and gives objects their text")
 	if err := fl.Parse(args); err != nil {
 		return err
 	}
@@ -142,8 +148,20 @@ func runIntake(ctx context.Context, args []string) error {
 	defer rpc.Stop()
 	defer cancel()
 	loops.Go(func() { rpc.Serve(listener) }) // ends with Stop
+	fail := func(err error) {
+		if err != nil {
+			Tell("%v", err)
+			cancel()
+		}
+	}
 	if *dir == "" {
-		loops.Go(func() { s.consume(ctx) })
+		var m *memory
+		if *jobFile != "" {
+			if m, err = newMemory(*jobFile); err != nil {
+				return err
+			}
+		}
+		loops.Go(func() { fail(s.consume(ctx, m)) })
 		loops.Go(func() { s.commit(ctx, *window) })
 	} else {
 		a, err := newArchiver(*jobFile, *dir)
@@ -151,12 +169,6 @@ func runIntake(ctx context.Context, args []string) error {
 			return err
 		}
 		defer a.store.Close()
-		fail := func(err error) {
-			if err != nil {
-				Tell("%v", err)
-				cancel()
-			}
-		}
 		loops.Go(func() { fail(s.consumeArchived(ctx, a, *window)) })
 		loops.Go(func() { fail(a.write(ctx, s.covered)) })
 	}

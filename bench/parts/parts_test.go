@@ -51,7 +51,7 @@ func TestDeliveryReachesTheIntake(t *testing.T) {
 	done := make(chan struct{})
 	go func() { // ends with stop
 		defer close(done)
-		s.consume(taking)
+		s.consume(taking, nil)
 	}()
 	for s.taken.Load() < PerCall && ctx.Err() == nil {
 		<-time.After(time.Millisecond)

@@ -14,7 +14,7 @@ type Transport struct {
 	Samplers int           // processes
 	For      time.Duration // measured
 	Archive  string        // folder of an archive on one disk; "": none
-	Job      string        // file, whose environment gives archived objects their text
+	Job      string        // file, whose environment replays what is admitted; without an archive the objects go to a replay buffer
 	Profile  string        // file for a CPU profile of the intake, and FILE.sampler; "": none
 }
 
@@ -23,7 +23,10 @@ func (t Transport) Measure(ctx context.Context) (*Taking, error) {
 	id := uuid.NewString()
 	args := []string{"intake", "-cluster", id, "-for", t.For.String(), "-samplers", fmt.Sprint(t.Samplers), "-profile", t.Profile}
 	if t.Archive != "" {
-		args = append(args, "-archive", t.Archive, "-job", t.Job)
+		args = append(args, "-archive", t.Archive)
+	}
+	if t.Job != "" {
+		args = append(args, "-job", t.Job)
 	}
 	intake, err := Self(args...)
 	if err != nil {

@@ -107,6 +107,7 @@ func (b *bench) measure(ctx context.Context) (*results, error) {
 		{"commits", func() (err error) { r.Commits3, err = b.commits(ctx, 3); return err }},
 		{"windows", func() (err error) { r.Windows1, err = b.windows(ctx, 1); return err }},
 		{"windows", func() (err error) { r.Windows3, err = b.windows(ctx, 3); return err }},
+		{"compute", func() (err error) { r.Compute, err = b.compute(ctx); return err }},
 	}
 	for _, s := range steps {
 		if !b.has(s.part) {

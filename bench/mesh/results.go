@@ -19,6 +19,7 @@ type results struct {
 	Commits3    *commits       `json:"commits_three_voters,omitempty"`
 	Windows1    *windows       `json:"windows_one_voter,omitempty"`
 	Windows3    *windows       `json:"windows_three_voters,omitempty"`
+	Compute     *compute       `json:"compute,omitempty"`
 }
 
 // median is 0 of nothing.

@@ -14,6 +14,12 @@ export CGO_ENABLED ?= 0
 
 .PHONY: build run test accept race torture failover swarm netns fuzz bench bench-kernels bench-ray lint verify table clean help bench-scale
 
+MESHFLAGS ?=
+KILLS   ?= 50
+export CGO_ENABLED ?= 0
+
+.PHONY: build run test accept race torture failover swarm netns fuzz bench bench-ray bench-mesh lint verify table clean help
+
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
@@ -67,6 +73,10 @@ bench-kernels: ## products against the processor's peak and OpenBLAS, on one cor
 bench-scale: build ## 1 to 64 worker slots with rewards that sleep 1 to 100 ms, and a prediction for 1,000 (9 minutes; SCALEFLAGS="-delays 10")
 	$(GO) build -trimpath -o bin/bench-scale ./bench/scale
 	exec bin/bench-scale $(SCALEFLAGS)
+
+bench-mesh: build ## what the mesh costs: ingest, publication, commits, windows, up beside train (7 minutes; MESHFLAGS=-short two)
+	$(GO) build -trimpath -o bin/bench-mesh ./bench/mesh
+	exec bin/bench-mesh run $(MESHFLAGS)
 
 table: build ## TV per member, normaliser and lag on 2-D height 8 (minutes)
 	$(BIN) losses table examples/members.yaml --normalisers all --out runs/table

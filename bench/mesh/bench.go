@@ -23,6 +23,7 @@ type bench struct {
 	profile string
 	params  int           // of the state that is committed
 	rounds  int           // of what is compared; results are medians
+	repeats int           // of a run of the binary
 	slice   time.Duration // of one side of a round
 	long    time.Duration // of what is measured once
 	batch   int           // of the jobs that are trained
@@ -47,9 +48,9 @@ func runBench(ctx context.Context, args []string) (err error) {
 	if err := fl.Parse(args); err != nil {
 		return err
 	}
-	b.rounds, b.slice, b.long = 5, 3*time.Second, 5*time.Second
+	b.rounds, b.repeats, b.slice, b.long = 5, 3, 3*time.Second, 4*time.Second
 	if b.short {
-		b.rounds, b.slice, b.long = 3, time.Second, 2*time.Second
+		b.rounds, b.repeats, b.slice, b.long = 3, 1, time.Second, 2*time.Second
 	}
 	if err := b.check(*which); err != nil {
 		return err
@@ -97,16 +98,25 @@ func (b *bench) folder(name string) string { return filepath.Join(b.dir, name) }
 func (b *bench) measure(ctx context.Context) (*results, error) {
 	r := &results{Machine: parts.Machine(), Short: b.short}
 	began := time.Now()
+	logs := func(f func(voters int) error) func() error {
+		return func() error { return errors.Join(f(1), f(3)) }
+	}
 	steps := []struct {
 		part string
 		run  func() error
 	}{
 		{"ingest", func() (err error) { r.Ingest, err = b.ingest(ctx); return err }},
 		{"publication", func() (err error) { r.Publication, err = b.publication(ctx); return err }},
-		{"commits", func() (err error) { r.Commits1, err = b.commits(ctx, 1); return err }},
-		{"commits", func() (err error) { r.Commits3, err = b.commits(ctx, 3); return err }},
-		{"windows", func() (err error) { r.Windows1, err = b.windows(ctx, 1); return err }},
-		{"windows", func() (err error) { r.Windows3, err = b.windows(ctx, 3); return err }},
+		{"commits", logs(func(n int) error {
+			c, err := b.commits(ctx, n)
+			r.Commits = append(r.Commits, c)
+			return err
+		})},
+		{"windows", logs(func(n int) error {
+			w, err := b.windows(ctx, n)
+			r.Windows = append(r.Windows, w)
+			return err
+		})},
 		{"compute", func() (err error) { r.Compute, err = b.compute(ctx); return err }},
 	}
 	for _, s := range steps {
@@ -116,6 +126,9 @@ func (b *bench) measure(ctx context.Context) (*results, error) {
 		at := time.Now()
 		if err := s.run(); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.part, err)
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
 		}
 		parts.Tell("%s: %.0f s", s.part, time.Since(at).Seconds())
 	}

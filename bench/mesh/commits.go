@@ -125,6 +125,6 @@ func (b *bench) commits(ctx context.Context, n int) (*commits, error) {
 		}
 		a, z, out.Ratios = append(a, x), append(z, y), append(out.Ratios, x.Bytes/y.Bytes)
 	}
-	out.Ours, out.Bare, out.Ratio = medians(a), medians(z), median(out.Ratios)
+	out.Ours, out.Bare, out.Ratio = middle(a, (*committing).fields), middle(z, (*committing).fields), median(out.Ratios)
 	return out, nil
 }

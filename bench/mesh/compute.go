@@ -69,8 +69,23 @@ func (b *bench) compute(ctx context.Context) (*compute, error) {
 	return out, nil
 }
 
-// course runs a command of the binary for a while and reads its run folder.
-func (b *bench) course(ctx context.Context, command string, flags ...string) (c course, err error) {
+// course runs a command of the binary as often as a comparison needs.
+func (b *bench) course(ctx context.Context, command string, flags ...string) (course, error) {
+	var all []course
+	for range b.repeats {
+		c, err := b.run(ctx, command, flags...)
+		if err != nil {
+			return c, err
+		}
+		all = append(all, c)
+	}
+	c := middle(all, func(c *course) []*float64 { return []*float64{&c.Rate, &c.Lag, &c.Cores, &c.Workers, &c.CPU} })
+	c.Command = all[0].Command
+	return c, nil
+}
+
+// run runs a command of the binary for a while and reads its run folder.
+func (b *bench) run(ctx context.Context, command string, flags ...string) (c course, err error) {
 	c.Command = strings.TrimSpace("driftmesh " + command + " JOB " + strings.Join(flags, " "))
 	dir, err := os.MkdirTemp(b.dir, command+"-")
 	if err != nil {

@@ -43,6 +43,11 @@ type committing struct {
 	All     float64 `json:"cpu_ms_per_commit,omitempty"` // of all voters
 }
 
+// fields are its numbers.
+func (c *committing) fields() []*float64 {
+	return []*float64{&c.Rate, &c.Bytes, &c.Latency, &c.CPU, &c.All}
+}
+
 // runVoter is one process of a replicated log. One that founds it makes a
 // measurement for each line of its standard input, which names the time, and ends
 // with it; the others end with theirs.

@@ -54,23 +54,12 @@ func (b *bench) windows(ctx context.Context, n int) (*windows, error) {
 		without, with, out.Kept = append(without, x), append(with, y), append(out.Kept, y.Rate/x.Rate)
 		out.Others = 1e3 * (after - before).Seconds() / (y.Commits * b.slice.Seconds())
 	}
-	out.Alone, out.Commits = middle(without), middle(with)
+	out.Alone, out.Commits = middle(without, (*stretch).fields), middle(with, (*stretch).fields)
 	out.Cost = 1 - median(out.Kept)
 	return out, nil
 }
 
-// middle is the middle of each number of several stretches.
-func middle(all []stretch) (out stretch) {
-	for _, f := range []func(*stretch) *float64{
-		func(s *stretch) *float64 { return &s.Rate }, func(s *stretch) *float64 { return &s.CPU },
-		func(s *stretch) *float64 { return &s.Commits }, func(s *stretch) *float64 { return &s.Window },
-		func(s *stretch) *float64 { return &s.Took },
-	} {
-		var x []float64
-		for i := range all {
-			x = append(x, *f(&all[i]))
-		}
-		*f(&out) = median(x)
-	}
-	return out
+// fields are its numbers.
+func (s *stretch) fields() []*float64 {
+	return []*float64{&s.Rate, &s.CPU, &s.Commits, &s.Window, &s.Took}
 }

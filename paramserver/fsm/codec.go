@@ -92,15 +92,16 @@ func Encode(cmd any) ([]byte, error) {
 	if level > Supported() {
 		return nil, fmt.Errorf("%w: %T needs feature level %d; this build has %d", ErrUnknownCommand, cmd, level, Supported())
 	}
-	var buf bytes.Buffer
+	size := 0
 	switch c := v.(type) {
 	case Commit:
-		buf.Grow(len(c.Params) + len(c.Private) + 64*len(c.Marks) + 1024)
+		size = len(c.Params) + len(c.Private) + 64*len(c.Marks) + 1024
 	case Chunk:
-		buf.Grow(len(c.Data) + chunkOverhead)
+		size = len(c.Data) + chunkOverhead
 	}
+	buf := bytes.NewBuffer(make([]byte, 0, size)) // Grow would write zeros first
 	buf.Write([]byte{FormatVersion, level, byte(kind)})
-	if err := encodeBody(&buf, v); err != nil {
+	if err := encodeBody(buf, v); err != nil {
 		return nil, fmt.Errorf("encode %T: %w", cmd, err)
 	}
 	if buf.Len() > MaxCommand {

@@ -3,6 +3,7 @@ package fsm
 import (
 	"github.com/driftmesh/driftmesh/internal/piecewise"
 	"github.com/driftmesh/driftmesh/internal/shape"
+	"github.com/driftmesh/driftmesh/internal/twinsha"
 )
 
 // Prepared is a log entry as far as it can be looked at without a state: decoded,
@@ -27,9 +28,11 @@ type digests struct {
 func Prepare(data []byte) *Prepared {
 	p := &Prepared{data: data}
 	p.cmd, p.err = decodeEntry(data)
-	p.sums.command = piecewise.Sum256(data)
 	if c, ok := p.cmd.(Commit); ok {
-		p.sums.ofBlobs(c)
+		command, blobs := twinsha.Sum256(data, c.Params, c.Private)
+		p.sums = digests{command: command, params: blobs[0], private: blobs[1], blobs: true}
+	} else {
+		p.sums.command = piecewise.Sum256(data)
 	}
 	return p
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/vmihailenco/msgpack/v5"
 
@@ -44,13 +45,13 @@ type private struct {
 
 // Marshal returns the published and the private part of the present state.
 func (u *Updater) Marshal() (params, priv []byte, err error) {
-	if !finite(u.params) {
+	if !finiteBits(u.params) {
 		return nil, nil, fmt.Errorf("version %d: parameters are not finite", u.version)
 	}
 	opt := u.opt.State()
 	p := private{
 		Format: privateFormat, Trajectories: u.trajectories,
-		OptimSteps: opt.Step, First: wire.EncodeFloats(nil, opt.M), Second: wire.EncodeFloats(nil, opt.V),
+		OptimSteps: opt.Step, First: wire.FloatBytes(opt.M), Second: wire.FloatBytes(opt.V), // copied below
 		Normaliser: u.loss.State(), Best: u.best.list, Replayed: u.replayed, Bias: u.bias,
 	}
 	if u.mix != nil {
@@ -68,13 +69,24 @@ func (u *Updater) Marshal() (params, priv []byte, err error) {
 			return nil, nil, fmt.Errorf("modes: %w", err)
 		}
 	}
-	var buf bytes.Buffer
-	buf.Grow(len(p.First) + len(p.Second) + len(p.Replay) + 64<<10)
-	enc := msgpack.NewEncoder(piecewise.Writer{W: &buf})
+	size := len(p.First) + len(p.Second) + len(p.Replay) + len(p.Stretch) + len(p.Modes) + 16<<10
+	buf := bytes.NewBuffer(make([]byte, 0, size)) // Grow would write zeros first
+	enc := msgpack.NewEncoder(piecewise.Writer{W: buf})
 	if err := enc.Encode(&p); err != nil {
 		return nil, nil, fmt.Errorf("learner state: %w", err)
 	}
 	return wire.EncodeFloats(nil, u.params), buf.Bytes(), nil
+}
+
+// finiteBits is finite for a vector that is looked at in every window.
+func finiteBits(x []float32) bool {
+	const exponent = 0x7f800000 // all ones: infinity or NaN
+	for _, v := range x {
+		if math.Float32bits(v)&exponent == exponent {
+			return false
+		}
+	}
+	return true
 }
 
 // Restore makes the Updater continue from a committed state. A state that does

@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"flag"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -214,5 +216,27 @@ func TestFloats(t *testing.T) {
 	}
 	if _, err := wire.DecodeFloats(make([]byte, wire.MaxParameters+4)); !errors.Is(err, wire.ErrTooLarge) {
 		t.Errorf("over the cap: got %v, want ErrTooLarge", err)
+	}
+}
+
+// TestFloatBytes: the memory of a vector is what other machines write element by element.
+func TestFloatBytes(t *testing.T) {
+	for _, v := range [][]float32{nil, {}, {1}, {0, float32(math.Copysign(0, -1)), -1.5, math.MaxFloat32, float32(math.NaN()), float32(math.Inf(-1))}} {
+		got := wire.FloatBytes(v)
+		if got == nil || !bytes.Equal(got, wire.Swapped(v)) || !bytes.Equal(got, wire.EncodeFloats(nil, v)) {
+			t.Errorf("%v: %x, element by element %x", v, got, wire.Swapped(v))
+		}
+	}
+	big := make([]float32, 700_000) // more than one piece
+	for i := range big {
+		big[i] = float32(i) / 3
+	}
+	data := wire.EncodeFloats([]byte("head"), big)
+	if !bytes.Equal(data[4:], wire.Swapped(big)) {
+		t.Error("pieces do not make the whole")
+	}
+	back, err := wire.DecodeFloats(data[4:])
+	if err != nil || !slices.Equal(back, big) {
+		t.Errorf("another vector came back, %v", err)
 	}
 }

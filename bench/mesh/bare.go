@@ -91,11 +91,13 @@ func (b *bare) lead(ctx context.Context, peers []peer) error {
 	return nil
 }
 
-func (b *bare) propose() (<-chan error, error) {
-	future := b.raft.Apply(b.data, 5*time.Second)
+func (b *bare) encode() ([]byte, error) { return b.data, nil }
+
+func (b *bare) propose(entry []byte) <-chan error {
+	future := b.raft.Apply(entry, 5*time.Second)
 	answer := make(chan error, 1)
 	go func() { answer <- future.Error() }() // ends with the answer
-	return answer, nil
+	return answer
 }
 
 var _ ensemble = (*bare)(nil)

@@ -115,19 +115,23 @@ func (o *ours) commit() *fsm.Commit {
 	return c
 }
 
-func (o *ours) propose() (<-chan error, error) {
+func (o *ours) encode() ([]byte, error) {
 	c := o.commit()
-	future := o.replica.ApplyAsync(c)
 	o.version, o.started = c.Version, true
+	return fsm.Encode(c)
+}
+
+func (o *ours) propose(entry []byte) <-chan error {
+	future := o.replica.ApplyEncodedAsync(entry)
 	answer := make(chan error, 1)
 	go func() { // ends with the answer, which there is at the latest when the replica closes
 		res, err := future.Wait(context.Background())
 		if err == nil && res.Outcome != fsm.Applied {
-			err = fmt.Errorf("commit of version %d: %s: %s", c.Version, res.Outcome, res.Reason)
+			err = fmt.Errorf("a commit was %s: %s", res.Outcome, res.Reason)
 		}
 		answer <- err
 	}()
-	return answer, nil
+	return answer
 }
 
 var _ ensemble = (*ours)(nil)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/driftmesh/driftmesh/bench/parts"
 	"github.com/driftmesh/driftmesh/chaos"
 )
@@ -18,8 +20,10 @@ import (
 type ensemble interface {
 	// lead founds the cluster and takes the peers in as voters.
 	lead(ctx context.Context, peers []peer) error
-	// propose puts one state into the log; the answer comes once.
-	propose() (answer <-chan error, err error)
+	// encode makes the entry of the next state. One goroutine at a time calls it.
+	encode() ([]byte, error)
+	// propose puts an entry into the log; the answer comes once.
+	propose(entry []byte) (answer <-chan error)
 	// size is that of an entry of one state, bytes.
 	size() int
 	addr() string
@@ -167,35 +171,60 @@ func parsePeers(text string) (out []peer, err error) {
 const inFlight = 2
 
 // pump proposes one state after the other, as many unanswered as a learner has at
-// most, for d.
+// most, for d. The next one is encoded meanwhile.
 func pump(ctx context.Context, e ensemble, d time.Duration) (*committing, error) {
 	type flight struct {
 		answer <-chan error
 		sent   time.Time
 	}
+	entries := make(chan []byte, inFlight)
+	var encoding errgroup.Group
+	encoding.Go(func() error {
+		defer close(entries)
+		for began := time.Now(); time.Since(began) < d; {
+			entry, err := e.encode()
+			if err != nil {
+				return err
+			}
+			select {
+			case entries <- entry:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		return nil
+	})
 	var flying []flight
 	var took []float64
 	began, cpu := time.Now(), parts.OwnCPU()
-	for time.Since(began) < d || len(flying) > 0 {
-		if len(flying) < inFlight && time.Since(began) < d {
-			sent := time.Now()
-			answer, err := e.propose()
-			if err != nil {
-				return nil, err
-			}
-			flying = append(flying, flight{answer, sent})
-			continue
+	for next := entries; next != nil || len(flying) > 0; {
+		room := next
+		if len(flying) == inFlight {
+			room = nil
+		}
+		var first <-chan error
+		if len(flying) > 0 {
+			first = flying[0].answer
 		}
 		select {
-		case err := <-flying[0].answer:
+		case entry, more := <-room:
+			if !more {
+				next = nil
+				continue
+			}
+			flying = append(flying, flight{e.propose(entry), time.Now()})
+		case err := <-first:
 			if err != nil {
 				return nil, err
 			}
+			took = append(took, time.Since(flying[0].sent).Seconds())
+			flying = flying[1:]
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		took = append(took, time.Since(flying[0].sent).Seconds())
-		flying = flying[1:]
+	}
+	if err := encoding.Wait(); err != nil {
+		return nil, err
 	}
 	seconds, n := time.Since(began).Seconds(), float64(len(took))
 	return &committing{

@@ -35,7 +35,7 @@ func (e *entry) commit(c Commit, sums digests) (Result, []Hash) {
 	if n := len(c.Params) + len(c.Private); n > MaxState {
 		return reject("a state of %d bytes; the cap is %d", n, MaxState), nil
 	}
-	if r := e.checkParams(c.Params); r != nil {
+	if r := e.checkParams(c.Params, sums); r != nil {
 		return *r, nil
 	}
 	if r := e.checkMarks(c.Marks); r != nil {
@@ -48,8 +48,7 @@ func (e *entry) commit(c Commit, sums digests) (Result, []Hash) {
 		return *r, nil
 	}
 
-	sums.ofBlobs(c)
-	params, private := sums.params, sums.private
+	params, private := sums.hashes(c)
 	e.Params, e.Private = c.Params, c.Private
 	e.ParamsHash, e.privateHash, e.StateHash = params, private, stateHash(params, private)
 	e.HasState, e.Version, e.CommitEpoch, e.Committed = true, c.Version, c.Epoch, c.Stamp
@@ -76,7 +75,7 @@ func stateHash(params, private Hash) Hash {
 
 // checkParams is the last guard of "non-finite state is never committed" and
 // of a layout that stays the same for the job's whole life.
-func (e *entry) checkParams(p []byte) *Result {
+func (e *entry) checkParams(p []byte, sums digests) *Result {
 	var r Result
 	switch {
 	case len(p) == 0 || len(p)%4 != 0:
@@ -84,16 +83,27 @@ func (e *entry) checkParams(p []byte) *Result {
 	case e.HasState && len(p) != len(e.Params):
 		r = reject("params of %d bytes; the job's have %d", len(p), len(e.Params))
 	default:
-		const exponent = 0x7f800000 // all ones: infinity or NaN
-		for i := 0; i < len(p); i += 4 {
-			if binary.LittleEndian.Uint32(p[i:])&exponent == exponent {
-				r = reject("parameter %d is not finite", i/4)
-				return &r
-			}
+		bad := sums.notFinite
+		if !sums.blobs {
+			bad = notFinite(p)
 		}
-		return nil
+		if bad < 0 {
+			return nil
+		}
+		r = reject("parameter %d is not finite", bad)
 	}
 	return &r
+}
+
+// notFinite is the first parameter that is not finite, -1 if there is none.
+func notFinite(p []byte) int {
+	const exponent = 0x7f800000 // all ones: infinity or NaN
+	for i := 0; i+4 <= len(p); i += 4 {
+		if binary.LittleEndian.Uint32(p[i:])&exponent == exponent {
+			return i / 4
+		}
+	}
+	return -1
 }
 
 // checkMarks holds the promise that every trajectory is counted once: a mark

@@ -16,10 +16,12 @@ type Prepared struct {
 	sums digests
 }
 
-// digests are the hashes of a command's bytes, and of a Commit's blobs if blobs.
+// digests are the hashes of a command's bytes, and what a Commit's blobs show by
+// themselves, if blobs.
 type digests struct {
 	command         Hash
 	params, private Hash
+	notFinite       int // the first such parameter, -1 if there is none
 	blobs           bool
 }
 
@@ -30,7 +32,7 @@ func Prepare(data []byte) *Prepared {
 	p.cmd, p.err = decodeEntry(data)
 	if c, ok := p.cmd.(Commit); ok {
 		command, blobs := twinsha.Sum256(data, c.Params, c.Private)
-		p.sums = digests{command: command, params: blobs[0], private: blobs[1], blobs: true}
+		p.sums = digests{command: command, params: blobs[0], private: blobs[1], notFinite: notFinite(c.Params), blobs: true}
 	} else {
 		p.sums.command = piecewise.Sum256(data)
 	}
@@ -42,11 +44,12 @@ func (p *Prepared) Of(data []byte) bool {
 	return len(p.data) == len(data) && (len(data) == 0 || &p.data[0] == &data[0])
 }
 
-// ofBlobs adds the hashes of a Commit's blobs, unless they are there.
-func (d *digests) ofBlobs(c Commit) {
-	if !d.blobs {
-		d.params, d.private, d.blobs = piecewise.Sum256(c.Params), piecewise.Sum256(c.Private), true
+// hashes returns those of a Commit's blobs, which may be there already.
+func (d *digests) hashes(c Commit) (params, private Hash) {
+	if d.blobs {
+		return d.params, d.private
 	}
+	return piecewise.Sum256(c.Params), piecewise.Sum256(c.Private)
 }
 
 // leastLifted is the size from which the bytes of a command are not copied when it

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
@@ -10,9 +11,9 @@ const (
 	// leastAhead is the size of an entry from which it is worth while to look at it
 	// before its turn.
 	leastAhead = 32 << 10
-	// maxPrepared entries wait for their turn; those beyond are looked at when it
-	// comes.
-	maxPrepared = 16
+	// maxAhead entries wait for their turn; then the oldest gives way, and is looked
+	// at when its turn comes, if it ever does.
+	maxAhead = 8
 )
 
 // ahead looks at large entries, decodes and hashes them, while the log writes and
@@ -22,65 +23,67 @@ type ahead struct {
 	work chan *lookAhead
 
 	mu      sync.Mutex
-	waiting map[uint64]*lookAhead // by log index
+	waiting []*lookAhead // oldest first
 }
 
-// lookAhead is one entry, which whoever comes first looks at.
+// lookAhead is one entry, which whoever comes first looks at. It is known by the
+// place of its bytes in memory, which nobody writes to any more.
 type lookAhead struct {
 	data []byte
 	get  func() *fsm.Prepared
 }
 
-func newAhead() *ahead {
-	return &ahead{work: make(chan *lookAhead, maxPrepared), waiting: map[uint64]*lookAhead{}}
+func newAhead() *ahead { return &ahead{work: make(chan *lookAhead, maxAhead)} }
+
+// at is the place of an entry among those that wait, -1 if it does not; a.mu is held.
+func (a *ahead) at(data []byte) int {
+	return slices.IndexFunc(a.waiting, func(l *lookAhead) bool { return len(l.data) == len(data) && &l.data[0] == &data[0] })
 }
 
-// stored notes an entry that is being stored, in the place of any other with its index.
-func (a *ahead) stored(index uint64, data []byte) {
+// note begins to look at an entry that is on its way.
+func (a *ahead) note(data []byte) {
 	if len(data) < leastAhead {
 		return
 	}
-	l := &lookAhead{data, sync.OnceValue(func() *fsm.Prepared { return fsm.Prepare(data) })}
 	a.mu.Lock()
-	delete(a.waiting, index)
-	full := len(a.waiting) >= maxPrepared
-	if !full {
-		a.waiting[index] = l
+	defer a.mu.Unlock()
+	if a.at(data) >= 0 {
+		return // it was proposed here, and now it is stored
 	}
-	a.mu.Unlock()
-	if full {
-		return
+	l := &lookAhead{data, sync.OnceValue(func() *fsm.Prepared { return fsm.Prepare(data) })}
+	if len(a.waiting) == maxAhead {
+		a.waiting = slices.Delete(a.waiting, 0, 1)
 	}
+	a.waiting = append(a.waiting, l)
 	select {
 	case a.work <- l:
 	default: // it is looked at in its turn
 	}
 }
 
-// take returns what there is of the entry whose turn it is. Nothing up to its index
-// is wanted any more.
-func (a *ahead) take(index uint64, data []byte) *fsm.Prepared {
-	l := a.passed(index)
-	if l != nil {
-		if p := l.get(); p.Of(data) {
-			return p
-		}
+// take returns what there is of the entry whose turn it is.
+func (a *ahead) take(data []byte) *fsm.Prepared {
+	if len(data) < leastAhead {
+		return fsm.Prepare(data)
 	}
-	return fsm.Prepare(data)
+	a.mu.Lock()
+	var l *lookAhead
+	if i := a.at(data); i >= 0 {
+		l = a.waiting[i]
+		a.waiting = slices.Delete(a.waiting, i, i+1)
+	}
+	a.mu.Unlock()
+	if l == nil {
+		return fsm.Prepare(data)
+	}
+	return l.get()
 }
 
-// passed forgets the entries up to an index and returns the last of them, if it was
-// noted.
-func (a *ahead) passed(index uint64) *lookAhead {
+// forget drops what waits: a snapshot has overtaken it.
+func (a *ahead) forget() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	last := a.waiting[index]
-	for i := range a.waiting {
-		if i <= index {
-			delete(a.waiting, i)
-		}
-	}
-	return last
+	a.waiting = nil
 }
 
 // run looks at entries until stop or failed is closed.

@@ -16,47 +16,66 @@ func largeEntry(t *testing.T, version uint64) []byte {
 	return data
 }
 
-// TestWhatIsLookedAtAheadIsWhatIsApplied: an entry that another leader replaced
-// before its turn came is not taken for the one that was stored last.
+// TestWhatIsLookedAtAheadIsWhatIsApplied: entries are told apart by their place in
+// memory, whatever their bytes and wherever in the log they are.
 func TestWhatIsLookedAtAheadIsWhatIsApplied(t *testing.T) {
 	a := newAhead()
-	old, replaced := largeEntry(t, 1), largeEntry(t, 2)
-	a.stored(7, old)
-	if p := a.take(7, old); !p.Of(old) {
-		t.Error("not the entry that was stored")
+	one, other := largeEntry(t, 1), largeEntry(t, 2)
+	same, small := bytes.Clone(one), []byte("small")
+	for _, data := range [][]byte{one, other, one, same, small} { // the leader notes twice
+		a.note(data)
 	}
-	a.stored(7, old)
-	a.stored(7, replaced)
-	if p := a.take(7, replaced); !p.Of(replaced) {
-		t.Error("not the entry that replaced it")
+	if len(a.waiting) != 3 {
+		t.Errorf("%d entries wait, want 3", len(a.waiting))
 	}
-	a.stored(8, old)
-	a.stored(8, []byte("small")) // which is not noted
-	small := []byte("small")
-	if p := a.take(8, small); !p.Of(small) {
-		t.Error("not the small entry that replaced a large one")
+	for _, data := range [][]byte{same, small, other, one, one, bytes.Clone(other)} {
+		if !a.take(data).Of(data) {
+			t.Error("not the entry that was asked for")
+		}
 	}
-	if clone := bytes.Clone(old); !a.take(9, clone).Of(clone) {
-		t.Error("not the entry that was never stored")
+	if len(a.waiting) != 0 {
+		t.Errorf("%d entries are kept for ever", len(a.waiting))
 	}
 }
 
-// TestLookingAheadIsBounded, and what a snapshot has overtaken is forgotten.
+// TestLookingAheadIsBounded: what never gets its turn, such as the entries of a leader
+// that lost, gives way to what comes after it.
 func TestLookingAheadIsBounded(t *testing.T) {
 	a := newAhead()
-	data := largeEntry(t, 1)
-	for i := range uint64(3 * maxPrepared) {
-		a.stored(i+1, data)
+	var all [][]byte
+	for i := range uint64(3 * maxAhead) {
+		all = append(all, largeEntry(t, i))
+		a.note(all[i])
 	}
-	if n := len(a.waiting); n != maxPrepared {
-		t.Errorf("%d entries wait, want %d", n, maxPrepared)
+	if n := len(a.waiting); n != maxAhead {
+		t.Errorf("%d entries wait, want %d", n, maxAhead)
 	}
-	a.passed(10)
-	if n := len(a.waiting); n != maxPrepared-10 {
-		t.Errorf("%d entries wait after the 10th", n)
+	if a.at(all[0]) >= 0 || a.at(all[len(all)-1]) < 0 {
+		t.Error("not the oldest gave way")
 	}
-	a.passed(1000)
+	if !a.take(all[0]).Of(all[0]) {
+		t.Error("not the entry that gave way")
+	}
+	a.forget()
 	if n := len(a.waiting); n != 0 {
 		t.Errorf("%d entries are kept for ever", n)
+	}
+}
+
+// TestLookingAheadEnds with the replica, with or without an entry under way.
+func TestLookingAheadEnds(t *testing.T) {
+	for range 2 {
+		a, stop, done := newAhead(), make(chan struct{}), make(chan struct{})
+		go func() { // ends with stop
+			defer close(done)
+			a.run(stop, nil)
+		}()
+		data := largeEntry(t, 1)
+		a.note(data)
+		close(stop)
+		<-done
+		if !a.take(data).Of(data) {
+			t.Error("not the entry that was asked for")
+		}
 	}
 }

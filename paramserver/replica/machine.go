@@ -52,7 +52,7 @@ func (m *machine) Apply(log *raft.Log) any {
 	if m.garble != nil {
 		data = m.garble(log.Index, data)
 	}
-	prepared := m.ahead.take(log.Index, data) // readers need not wait for it
+	prepared := m.ahead.take(data) // readers need not wait for it
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.broken {
@@ -116,7 +116,7 @@ func (m *machine) Restore(r io.ReadCloser) error {
 	defer m.mu.Unlock()
 	m.state = state
 	m.bytes, m.entries = 0, 0
-	m.ahead.passed(state.Index())
+	m.ahead.forget()
 	m.pass(state.Index())
 	return nil
 }

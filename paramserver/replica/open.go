@@ -102,7 +102,7 @@ func (r *Replica) open() (err error) {
 	}
 	closers = append(closers, store.close)
 	r.store = store
-	store.stored = r.machine.ahead.stored
+	store.stored = r.machine.ahead.note
 	if err := store.verify(newest); err != nil {
 		return err
 	}

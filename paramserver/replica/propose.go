@@ -69,6 +69,9 @@ func (r *Replica) propose(data []byte) *Future {
 	if err := r.gate.free.Acquire(r.life, n); err != nil {
 		return resolved(ErrClosed)
 	}
+	if r.store != nil {
+		r.machine.ahead.note(data)
+	}
 	proposed := r.raft.Apply(data, enqueueTimeout)
 	f := &Future{done: make(chan struct{})}
 	if !r.goFunc(func() {

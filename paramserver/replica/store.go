@@ -37,7 +37,7 @@ type checkedStore struct {
 	// fault injects errors before writes; see Config.WriteFault.
 	fault func(what string) error
 	// stored is told of every command before it is written; nil: nobody is.
-	stored func(index uint64, command []byte)
+	stored func(command []byte)
 
 	mu   sync.Mutex // one writer at a time: log and tail move together
 	tail *tailFile
@@ -114,7 +114,7 @@ func (s *checkedStore) StoreLogs(logs []*raft.Log) error {
 	framed := make([]*raft.Log, len(logs))
 	for i, l := range logs {
 		if s.stored != nil && l.Type == raft.LogCommand {
-			s.stored(l.Index, l.Data)
+			s.stored(l.Data)
 		}
 		c := *l
 		c.Extensions = binary.LittleEndian.AppendUint32(slices.Clip(l.Extensions), checksum(l))

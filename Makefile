@@ -9,16 +9,11 @@ FUZZTIME ?= 10m
 ROUNDS  ?= 200
 RAYFLAGS ?=
 SCALEFLAGS ?=
-KILLS   ?= 50
-export CGO_ENABLED ?= 0
-
-.PHONY: build run test accept race torture failover swarm netns fuzz bench bench-kernels bench-ray lint verify table clean help bench-scale
-
 MESHFLAGS ?=
 KILLS   ?= 50
 export CGO_ENABLED ?= 0
 
-.PHONY: build run test accept race torture failover swarm netns fuzz bench bench-ray bench-mesh lint verify table clean help
+.PHONY: build run test accept race torture failover swarm netns fuzz bench bench-kernels bench-mesh bench-ray bench-scale lint verify table clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'

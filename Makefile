@@ -18,6 +18,15 @@ export CGO_ENABLED ?= 0
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
+PEERFLAGS ?=
+KILLS   ?= 50
+export CGO_ENABLED ?= 0
+
+.PHONY: build run test accept race torture failover swarm netns fuzz bench bench-ray bench-peers lint verify table clean help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
 build: ## build bin/driftmesh
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/driftmesh
 
@@ -72,6 +81,11 @@ bench-scale: build ## 1 to 64 worker slots with rewards that sleep 1 to 100 ms, 
 bench-mesh: build ## what the mesh costs: ingest, publication, commits, windows, up beside train (7 minutes; MESHFLAGS=-short two)
 	$(GO) build -trimpath -o bin/bench-mesh ./bench/mesh
 	exec bin/bench-mesh run $(MESHFLAGS)
+
+bench-peers: build ## against torchgfn and gfnx on this machine, one run (30 minutes; PEERFLAGS="-quick" is a short one)
+	$(GO) build -trimpath -o bin/bench-peers ./bench/peers
+	./bench/venv.sh peers
+	exec bin/bench-peers compare $(PEERFLAGS)
 
 table: build ## TV per member, normaliser and lag on 2-D height 8 (minutes)
 	$(BIN) losses table examples/members.yaml --normalisers all --out runs/table

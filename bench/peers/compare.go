@@ -58,13 +58,10 @@ func runCompare(ctx context.Context, args []string) (err error) {
 	only := fl.String("only", strings.Join(allParts, ","), "`parts` to measure, by comma")
 	threads := fl.String("threads", "1,2", "`numbers` of threads, and of cores, by comma")
 	if err := fl.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return usageError{err}
 	}
 	if err := c.check(*pattern, *only, *threads); err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return usageError{err}
 	}
 	if err := errors.Join(os.MkdirAll(c.dir, 0o755), os.MkdirAll(c.out, 0o755)); err != nil {
 		return err

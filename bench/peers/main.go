@@ -22,8 +22,10 @@ var commands = map[string]func(context.Context, []string) error{
 
 func main() { os.Exit(run(os.Args[1:])) }
 
-// errUsage is what flags that cannot be meant say; the exit code is 2.
-var errUsage = errors.New("usage")
+// usageError is about flags that cannot be meant; the exit code is 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
 
 func run(args []string) int {
 	if len(args) == 0 || commands[args[0]] == nil {
@@ -41,7 +43,7 @@ func run(args []string) int {
 		return 130
 	}
 	fmt.Fprintln(os.Stderr, err)
-	if errors.Is(err, errUsage) {
+	if errors.As(err, new(usageError)) {
 		return 2
 	}
 	return 1

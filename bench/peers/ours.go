@@ -146,6 +146,23 @@ func timed(run func(int) (float64, error), seconds float64, least int) (a answer
 	return a, nil
 }
 
+// distinct is the number of cells that a batch visits: so many states must be
+// scored at least.
+func distinct(batch []wire.Trajectory, g grid) float64 {
+	seen := map[int]bool{}
+	for i := range batch {
+		at := 0
+		seen[at] = true
+		for _, a := range batch[i].Actions {
+			if int(a) < g.Dim {
+				at += int(math.Pow(float64(g.Height), float64(a)))
+				seen[at] = true
+			}
+		}
+	}
+	return float64(len(seen))
+}
+
 // maxChecked is the number of cells up to which the exact distance is computed.
 const maxChecked = 1 << 16
 
@@ -275,9 +292,13 @@ func (*ownSide) answer(o **ownSide, r *request) (any, error) {
 	case "check":
 		return (*o).check()
 	case "update":
-		return timed((*o).run, r.Seconds, r.Least)
+		a, err := timed((*o).run, r.Seconds, r.Least)
+		a.States = distinct((*o).batch, r.Grid)
+		return a, err
 	case "sample":
-		return timed((*o).sample, r.Seconds, r.Least)
+		a, err := timed((*o).sample, r.Seconds, r.Least)
+		a.States = distinct((*o).batch, r.Grid)
+		return a, err
 	case "quality":
 		return (*o).quality(r)
 	case "prepare":

@@ -17,7 +17,8 @@ type setting struct {
 }
 
 // settings are tried in this order, each for no longer than the best so far took.
-var settings = []setting{{64, 1e-3}, {64, 3e-3}, {16, 1e-3}, {16, 3e-3}, {256, 3e-3}, {256, 1e-3}}
+// Small steps in large batches, and large ones in small batches, are far from best.
+var settings = []setting{{256, 3e-3}, {64, 3e-3}, {512, 3e-3}, {256, 1e-2}, {512, 1e-2}, {16, 3e-3}, {16, 1e-3}, {64, 1e-3}}
 
 // attempt is a run towards the distance.
 type attempt struct {
@@ -60,7 +61,7 @@ type races struct {
 const (
 	targetTV   = 0.05
 	inARow     = 3
-	evalEvery  = 50  // updates
+	evalEvery  = 25  // updates
 	tuningSeed = 100 // not one of those that are measured
 )
 
@@ -127,7 +128,8 @@ func (c *comparison) attempt(ctx context.Context, lib library, r0 float64, s set
 	return a, nil
 }
 
-// best is a library's setting on a reward, searched unless it is known.
+// best is a library's setting on a reward, searched unless it is known or there is
+// no time for that.
 func (c *comparison) best(ctx context.Context, known *tuning, lib library, r0 float64) (setting, error) {
 	for _, s := range known.Searches {
 		if s.Library == lib && s.R0 == r0 {
@@ -135,6 +137,10 @@ func (c *comparison) best(ctx context.Context, known *tuning, lib library, r0 fl
 		}
 	}
 	s := search{Library: lib, R0: r0, Best: settings[0]}
+	if c.quick && !c.tune {
+		c.progress.say("R0 = %g, %s: tuning.json has no setting, so the first one is taken", r0, lib)
+		return s.Best, nil
+	}
 	limit := c.limit
 	for _, one := range settings {
 		a, err := c.attempt(ctx, lib, r0, one, tuningSeed, limit)

@@ -58,6 +58,7 @@ type answer struct {
 	MS     float64 `json:"ms,omitempty"` // per update or batch
 	Count  int     `json:"count,omitempty"`
 	Length float64 `json:"length,omitempty"`  // mean number of actions
+	States float64 `json:"states,omitempty"`  // ours: distinct cells in a batch
 	First  float64 `json:"first_s,omitempty"` // the first one, what is compiled then included
 }
 

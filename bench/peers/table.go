@@ -90,7 +90,7 @@ func (t *times) table(b *strings.Builder, name, unit, target string, show func(*
 	keys := slices.SortedFunc(maps.Keys(groups), func(x, y [2]int) int { return slices.Compare(x[:], y[:]) })
 	byStage := map[int][]float64{}
 	for _, key := range keys {
-		fmt.Fprintf(b, "\nAfter %d updates, %d threads:\n\n| cell | Driftmesh %s | torchgfn | gfnx | ratio | lengths: ours, torchgfn, gfnx |\n|---|---|---|---|---|---|\n", key[0], key[1], unit)
+		fmt.Fprintf(b, "\nAfter %d updates, %d threads:\n\n| cell | Driftmesh %s | torchgfn | gfnx | ratio | lengths: ours, torchgfn, gfnx | distinct states |\n|---|---|---|---|---|---|---|\n", key[0], key[1], unit)
 		var ratios []float64
 		for _, e := range groups[key] {
 			r := e.ratios()
@@ -103,9 +103,9 @@ func (t *times) table(b *strings.Builder, name, unit, target string, show func(*
 					lengths = append(lengths, fmt.Sprintf("%.1f", median(s.Lengths)))
 				}
 			}
-			fmt.Fprintf(b, " %s | %s |\n", spread(r), strings.Join(lengths, ", "))
+			fmt.Fprintf(b, " %s | %s | %s |\n", spread(r), strings.Join(lengths, ", "), short(median(e.Sides[ours].States)))
 		}
-		fmt.Fprintf(b, "| geometric mean | | | | %.1f× | |\n", geomean(ratios))
+		fmt.Fprintf(b, "| geometric mean | | | | %.1f× | | |\n", geomean(ratios))
 		byStage[key[0]] = append(byStage[key[0]], ratios...)
 	}
 	for _, after := range slices.Sorted(maps.Keys(byStage)) {

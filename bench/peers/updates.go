@@ -15,6 +15,7 @@ type series struct {
 	MS        []float64 `json:"ms"`                   // per update, or per batch
 	Lengths   []float64 `json:"lengths"`              // mean number of actions
 	Counts    []int     `json:"counts"`               // updates or batches that were timed
+	States    []float64 `json:"states,omitempty"`     // distinct cells in a batch; ours only
 	First     []float64 `json:"first_s"`              // the first one in seconds: what is compiled is then included
 	Elsewhere []float64 `json:"busy_elsewhere_cores"` // meanwhile, by processes that are not measured
 }
@@ -40,8 +41,9 @@ const (
 // trained is the number of updates after which trajectories are long.
 const trained = 2000
 
-// held is a learning rate that moves no float32: a library that makes fifty times
-// as many updates in a second is still measured on the same policy.
+// held is a learning rate that moves nothing by more than a thousand-millionth: a
+// library that makes fifty times as many updates in a second is still measured on
+// the same policy.
 const held = 1e-12
 
 // learned are the rates of training, those of the peers' own examples.
@@ -109,6 +111,9 @@ func (c *comparison) time(ctx context.Context, op string, e *entry, round int) e
 			e.Sides[lib] = s
 		}
 		s.MS, s.Lengths, s.Counts = append(s.MS, a.MS), append(s.Lengths, a.Length), append(s.Counts, a.Count)
+		if lib == ours {
+			s.States = append(s.States, a.States)
+		}
 		s.First, s.Elsewhere = append(s.First, a.First), append(s.Elsewhere, busy)
 	}
 	return nil

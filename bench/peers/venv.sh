@@ -4,13 +4,13 @@
 # used.
 set -eu
 cd "$(dirname "$0")"
-want="want Python 3.11 to 3.13, for which what requirements.txt pins has wheels"
+want="want Python 3.11 or 3.12, for which what requirements.txt pins has wheels"
 python=
-for p in ${PYTHON:-python3.11 python3.12 python3.13 python3}; do
+for p in ${PYTHON:-python3.11 python3.12 python3}; do
 	# A shim may name a version that is not there: what counts is what runs.
 	version=$("$p" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
 	case $version in
-	3.11 | 3.12 | 3.13)
+	3.11 | 3.12)
 		python=$p
 		break
 		;;

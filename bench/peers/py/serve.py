@@ -48,6 +48,11 @@ def sample(side, request):
     return timed(side.sample, request["seconds"], request["least"])
 
 
+def distance(side, rewards, grid):
+    log_probs = np.asarray(side.log_probs(), np.float64).tolist()
+    return exact.total_variation(log_probs, np.asarray(rewards, np.float64).tolist(), grid["dim"], grid["height"])
+
+
 def check(side, request):
     """What must be equal on all sides."""
     grid = request["grid"]
@@ -59,7 +64,7 @@ def check(side, request):
         "cells": {f"{v:g}": int(n) for v, n in zip(values, counts)},
     }
     if len(rewards) <= 1 << 16:
-        out["tv"] = exact.total_variation(side.log_probs(), rewards, grid["dim"], grid["height"])
+        out["tv"] = distance(side, rewards, grid)
     return out
 
 
@@ -75,7 +80,7 @@ def quality(side, request):
         length = side.run(request["every"])
         spent += time.perf_counter() - began
         updates += request["every"]
-        tv = exact.total_variation(side.log_probs(), rewards, grid["dim"], grid["height"])
+        tv = distance(side, rewards, grid)
         distances.append(round(tv, 5))
         moments.append((spent, updates))
         met = met + 1 if tv <= request["target"] else 0

@@ -82,7 +82,7 @@ class Side:
         return steps / (batches * self.batch)
 
     def states(self):
-        return self.env.States(torch.from_numpy(exact.cells(self.grid["dim"], self.grid["height"])))
+        return self.env.States(torch.tensor(exact.cells(self.grid["dim"], self.grid["height"])))
 
     def log_probs(self):
         with torch.no_grad():

@@ -24,7 +24,7 @@ fi
 if [ -f .venv/done ] && cmp -s requirements.txt .venv/done; then
 	exit 0
 fi
-echo "bench/peers: installing $(grep -v '^#' requirements.txt | tr '\n' ' ')into bench/peers/.venv with $python" >&2
+echo "bench/peers: installing torchgfn, gfnx and what they need (6 GB) into bench/peers/.venv with $python" >&2
 rm -rf .venv
 trap 'rm -rf .venv; exit 130' INT TERM
 "$python" -m venv .venv

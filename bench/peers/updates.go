@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/driftmesh/driftmesh/chaos"
@@ -229,18 +230,34 @@ func (e *entry) brief(round int) string {
 // equal makes sure that all libraries are about to do the same: as many parameters,
 // the same reward, and the same distance of the same policy.
 func (c *comparison) equal(ctx context.Context) error {
-	seen := map[grid]bool{}
-	for _, k := range c.cells {
-		if seen[k.Grid] {
-			continue
-		}
-		seen[k.Grid] = true
-		if err := c.equalOn(ctx, k.Grid); err != nil {
+	for _, g := range c.grids() {
+		if err := c.equalOn(ctx, g); err != nil {
 			return err
 		}
 	}
 	c.results.Equal.Complete = true
 	return nil
+}
+
+// grids are those that this run measures something on.
+func (c *comparison) grids() (out []grid) {
+	add := func(g grid) {
+		if !slices.Contains(out, g) {
+			out = append(out, g)
+		}
+	}
+	if c.has("updates") {
+		for _, k := range c.cells {
+			add(k.Grid)
+		}
+	}
+	if c.has("quality") {
+		add(standard(4, 8))
+	}
+	if c.has("sampling") || c.has("start") {
+		add(standard(4, 16))
+	}
+	return out
 }
 
 func (c *comparison) equalOn(ctx context.Context, g grid) error {

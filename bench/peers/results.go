@@ -3,8 +3,8 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
-	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -174,15 +174,17 @@ func (r *results) figures() map[string]plots.Figure {
 		if after > 0 {
 			title, name = "TB update after 2,000 updates", "updates-trained.png"
 		}
-		f := plots.Chart{
-			Title: title + ": faster peer's time over Driftmesh's, most threads", X: plots.Axis{Label: "batch", Log: true, Pad: true},
-			Y: plots.Axis{Label: "times faster", Log: true, Pad: true, Include: []float64{1, 8}},
-		}
-		lines := map[string]*plots.Series{}
-		threads, least, largest := 0, math.Inf(1), 0.0
+		threads := 0
 		for _, e := range r.Updates.Entries {
 			threads = max(threads, e.Threads)
 		}
+		f := plots.Chart{
+			Title: fmt.Sprintf("%s, %d threads: the faster peer's time over ours", title, threads), X: plots.Axis{Label: "batch", Log: true, Pad: true},
+			Y: plots.Axis{Label: "times faster", Log: true, Pad: true, Include: []float64{1, 8}},
+		}
+		lines := map[string]*plots.Series{}
+		var order []string
+		least, largest := math.Inf(1), 0.0
 		for _, e := range r.Updates.Entries {
 			ratios := e.ratios()
 			if e.After != after || e.Variant != plainTB || e.Threads != threads || len(ratios) == 0 {
@@ -190,12 +192,12 @@ func (r *results) figures() map[string]plots.Figure {
 			}
 			key := e.Grid.String()
 			if lines[key] == nil {
-				lines[key] = &plots.Series{Name: key}
+				lines[key], order = &plots.Series{Name: key}, append(order, key)
 			}
 			lines[key].X, lines[key].Y = append(lines[key].X, float64(e.Batch)), append(lines[key].Y, median(ratios))
 			least, largest = min(least, float64(e.Batch)), max(largest, float64(e.Batch))
 		}
-		for _, key := range slices.Sorted(maps.Keys(lines)) {
+		for _, key := range order {
 			f.Series = append(f.Series, *lines[key])
 		}
 		if len(f.Series) == 0 {

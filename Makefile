@@ -10,22 +10,14 @@ ROUNDS  ?= 200
 RAYFLAGS ?=
 SCALEFLAGS ?=
 MESHFLAGS ?=
-KILLS   ?= 50
-export CGO_ENABLED ?= 0
-
-.PHONY: build run test accept race torture failover swarm netns fuzz bench bench-kernels bench-mesh bench-ray bench-scale lint verify table clean help
-
-help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
-
 PEERFLAGS ?=
 KILLS   ?= 50
 export CGO_ENABLED ?= 0
 
-.PHONY: build run test accept race torture failover swarm netns fuzz bench bench-ray bench-peers lint verify table clean help
+.PHONY: build run test accept race torture failover swarm netns fuzz bench bench-kernels bench-mesh bench-peers bench-ray bench-scale lint verify table clean help
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 build: ## build bin/driftmesh
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/driftmesh

@@ -64,6 +64,10 @@ func NewRoller(spec *job.Spec, worker uint64) (*Roller, error) {
 // pass there, so that an update of the very same parameters need not repeat it.
 func (r *Roller) Rehearse(tape policy.Tape) { r.tape, r.keep = tape, true }
 
+// Share lets the Roller spread its work over cores; nil takes that back. What is
+// sampled does not depend on it.
+func (r *Roller) Share(c policy.Cores) { r.tape.Share(c) }
+
 // Pass is the last Sample as its tape holds it, until the next one. It is for a
 // Roller that rehearses.
 func (r *Roller) Pass() policy.Pass { return policy.Pass{Batch: &r.batch, States: r.states} }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/internal/cores"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/schedule"
 	"github.com/driftmesh/driftmesh/internal/wire"
@@ -26,7 +27,8 @@ import (
 type ownSide struct {
 	spec    *job.Spec
 	updater *paramserver.Updater
-	roller  *sampler.Roller
+	roller  *sampler.Roller // leaves its forward pass to the updater
+	alone   *sampler.Roller // samples and nothing else
 	batch   []wire.Trajectory
 }
 
@@ -61,9 +63,15 @@ func openOurs(r *request) (*ownSide, error) {
 	if o.updater, err = paramserver.NewUpdater(spec); err != nil {
 		return nil, err
 	}
-	if o.roller, err = sampler.NewRoller(spec, 0); err != nil {
-		return nil, err
+	team := cores.New(runtime.GOMAXPROCS(0)) // as long as the process
+	o.updater.Share(team)
+	for _, r := range []**sampler.Roller{&o.roller, &o.alone} {
+		if *r, err = sampler.NewRoller(spec, 0); err != nil {
+			return nil, err
+		}
+		(*r).Share(team)
 	}
+	o.roller.Rehearse(o.updater.Tape())
 	if r.Params == "" {
 		return o, nil
 	}
@@ -89,6 +97,7 @@ func (o *ownSide) update() (err error) {
 	if o.batch, err = o.roller.SampleN(u.Fresh(), u.Params(), u.Version(), u.Trajectories()+1, o.batch); err != nil {
 		return err
 	}
+	u.Rehearsed(o.roller.Pass())
 	_, err = u.Step(o.batch, func(_ *wire.Trajectory, err error) { panic(err) }) // its own trajectories can be replayed
 	return err
 }
@@ -100,7 +109,7 @@ func (o *ownSide) run(n int) (length float64, err error) { return o.repeat(n, o.
 func (o *ownSide) sample(n int) (length float64, err error) {
 	first := uint64(1)
 	return o.repeat(n, func() (err error) {
-		o.batch, err = o.roller.SampleN(o.spec.Train.Batch, o.updater.Params(), 0, first, o.batch)
+		o.batch, err = o.alone.SampleN(o.spec.Train.Batch, o.updater.Params(), 0, first, o.batch)
 		first += uint64(o.spec.Train.Batch)
 		return err
 	})

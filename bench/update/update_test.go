@@ -108,7 +108,12 @@ func BenchmarkSample(b *testing.B) {
 			team := cores.New(threads)
 			defer team.Close()
 			t := newTrainer(b, spec(4, 16, 512))
-			t.u.Share(team)
+			alone, err := sampler.NewRoller(spec(4, 16, 512), 0)
+			if err != nil {
+				b.Fatal(err)
+			}
+			alone.Share(team)
+			t.roller = alone
 			b.ReportAllocs()
 			for b.Loop() {
 				t.sample(b, 512)

@@ -118,7 +118,7 @@ func TestNodesFindEachOther(t *testing.T) {
 		t.Errorf("a worker has the raft address %q", addr)
 	}
 	info := await(t, nodes[0], nodes[2].ID(), cluster.Alive).Info()
-	if want := (wire.MemberInfo{ID: nodes[2].ID(), Role: "worker", Addr: "127.0.0.1:7001", Alive: true}); info != want {
+	if want := (wire.MemberInfo{ID: nodes[2].ID(), Role: "worker", Addr: "127.0.0.1:7001", Alive: true, Slots: 2}); info != want {
 		t.Errorf("info is %+v, want %+v", info, want)
 	}
 

@@ -144,7 +144,7 @@ func (b *bench) observe(ctx context.Context, pid int) (u usage, err error) {
 		return u, err
 	}
 	began := time.Now()
-	if err := parts.Rest(ctx, 2*b.long); err != nil {
+	if err := parts.Rest(ctx, 3*b.long/2); err != nil {
 		return u, err
 	}
 	w2, o2, err := both(workers, others)

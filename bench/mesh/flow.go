@@ -50,7 +50,7 @@ type publication struct {
 func (b *bench) publication(ctx context.Context) (out []publication, err error) {
 	counts := []int{1, 4, 12}
 	if b.short {
-		counts = []int{2, 6}
+		counts = []int{6}
 	}
 	for _, n := range counts {
 		name := fmt.Sprintf("publication-%d", n)

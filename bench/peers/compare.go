@@ -53,7 +53,7 @@ func runCompare(ctx context.Context, args []string) (err error) {
 	fl.Float64Var(&c.seconds, "for", 0.6, "`seconds` of one measurement, at least")
 	fl.Float64Var(&c.limit, "limit", 180, "`seconds` of training towards a distance, at most")
 	fl.BoolVar(&c.quick, "quick", false, "one round, one seed, six cells and two threads: about five minutes")
-	fl.BoolVar(&c.tune, "tune", false, "look for the best batch and learning rate again, though tuning.json has them (up to an hour)")
+	fl.BoolVar(&c.tune, "tune", false, "look for the best batch and learning rate again, though tuning.json has them (ten to twenty minutes)")
 	pattern := fl.String("cells", "", "parts of the names of `cells`, by comma, such as 4d-h16,b512; default: all")
 	only := fl.String("only", strings.Join(allParts, ","), "`parts` to measure, by comma")
 	threads := fl.String("threads", "1,2", "`numbers` of threads, and of cores, by comma")

@@ -102,7 +102,7 @@ func (c *comparison) weStart(ctx context.Context, r request, s *startup) error {
 		return err
 	}
 	train := func(updates int) *exec.Cmd {
-		return exec.Command(c.binary, "train", path, "--plain", "--fresh", "--runs", filepath.Join(c.dir, "runs"), "--set", "train.updates="+strconv.Itoa(updates))
+		return exec.Command(c.binary, "train", path, "--plain", "--fresh", "--runs", filepath.Join(c.dir, "runs"), "--set", "eval.max_states=0", "--set", "train.updates="+strconv.Itoa(updates))
 	}
 	cmd := train(1)
 	var said bytes.Buffer

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -54,6 +56,11 @@ func train(cmd *cobra.Command, f *jobFlags, path string) (err error) {
 	}
 	if s.resumed != nil && u.Version() >= uint64(spec.Train.Updates) {
 		return s.finish(cmd.Context(), u, alreadyFinished(u))
+	}
+	if os.Getenv("GOGC") == "" {
+		// Batches grow as trajectories do, and after that nothing is allocated: what
+		// the growth left behind would stay for good.
+		debug.SetGCPercent(30)
 	}
 	r := newLocalRun(spec, u)
 	r.threads = runtime.GOMAXPROCS(0)

@@ -61,7 +61,10 @@ func (u *Updater) Tape() policy.Tape { return u.tape }
 
 // Share lets the Updater spread its work over cores; nil takes that back. The
 // bits of a step do not depend on it.
-func (u *Updater) Share(c policy.Cores) { u.tape.Share(c) }
+func (u *Updater) Share(c policy.Cores) {
+	u.tape.Share(c)
+	u.opt.Share(c)
+}
 
 // Rehearsed says that the trajectories of the next Step were sampled with the
 // present parameters and are on the tape. Step looks whether they are the same,

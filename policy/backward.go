@@ -21,7 +21,7 @@ type backward struct {
 	lo, hi int              // the states of the chunk
 	tasks  []task
 
-	inputs, weights func(part int)
+	transposes, inputs, weights func(part int)
 }
 
 // headBackward is the part of a backward pass that a head needs.
@@ -66,7 +66,7 @@ func (k *backward) init(t *mlpTape) {
 	for dir := range k.heads {
 		k.heads[dir].logits.width = t.heads[dir].logits.width
 	}
-	k.inputs, k.weights = k.runInputs, k.runWeights
+	k.transposes, k.inputs, k.weights = k.runTransposes, k.runInputs, k.runWeights
 }
 
 // Backprop implements Tape. dlogits = Σ w·onehot − (Σ w)·π per state, the sums
@@ -89,11 +89,9 @@ func (t *mlpTape) Backprop(w *Weights, grad []float32) error {
 		return nil
 	}
 	for i := range k.turned {
-		if i > 0 {
-			resize(&k.turned[i].Data, k.turned[i].Rows*k.turned[i].Cols)
-			kernels.Transpose(k.turned[i], t.m.trunk[i].weight.matrix(t.params))
-		}
+		resize(&k.turned[i].Data, k.turned[i].Rows*k.turned[i].Cols)
 	}
+	t.do(t.num(), &k.transposes)
 	k.grad = grad
 	k.plan(b.States.N)
 	for k.lo = 0; k.lo < b.States.N; k.lo = k.hi {
@@ -120,8 +118,8 @@ func (k *backward) sum(dir Direction, w []float64, state, action []int32, n int)
 // plan makes the tasks of a chunk and the room for its gradients.
 func (k *backward) plan(n int) {
 	rows, cores, pieces := min(n, chunk), 1, 1
-	if k.t.cores != nil && n > thinBlock {
-		cores = k.t.cores.Num()
+	if n > thinBlock && k.t.num() > 1 {
+		cores = k.t.num()
 		pieces = 2 * cores // the largest matrices: who has begun late has less to do
 	}
 	k.tasks = k.tasks[:0]
@@ -148,6 +146,18 @@ func (k *backward) plan(n int) {
 			h.logits.grow(rows)
 			cut(headWeights, dir, k.t.m.head[dir].in, cores)
 			k.tasks = append(k.tasks, task{kind: headBias, layer: dir})
+		}
+	}
+}
+
+// runTransposes turns a share of the rows of every layer's matrix but the first's.
+func (k *backward) runTransposes(part int) {
+	for i := 1; i < len(k.turned); i++ {
+		w := k.t.m.trunk[i].weight.matrix(k.t.params)
+		share := (w.Rows + k.t.num() - 1) / k.t.num()
+		step := (share + vector - 1) / vector * vector // whole tiles
+		if from, to := part*step, min((part+1)*step, w.Rows); from < to {
+			kernels.Transpose(k.turned[i].SliceCols(from, to), w.SliceRows(from, to))
 		}
 	}
 }

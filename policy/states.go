@@ -27,9 +27,7 @@ func (s *States) Append(spec *envs.Spec, from envs.States, row int) {
 
 // extend appends n false values and returns them.
 func extend(mask *[]bool, n int) []bool {
-	for range n {
-		*mask = append(*mask, false)
-	}
+	*mask = append(*mask, make([]bool, n)...)
 	return (*mask)[len(*mask)-n:]
 }
 

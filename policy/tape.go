@@ -86,12 +86,20 @@ const (
 	thinBlock = 8
 )
 
-// blockOf is how many of n rows a part takes, so that all cores have some.
+// blockOf is how many of n rows a part takes: every core gets as many parts.
 func (t *mlpTape) blockOf(n int) int {
-	if t.cores == nil || t.cores.Num() == 1 {
-		return wideBlock
+	cores := t.num()
+	rounds := (n + cores*wideBlock - 1) / (cores * wideBlock)
+	parts := max(cores*rounds, 1)
+	return max((n+parts-1)/parts, thinBlock)
+}
+
+// num is how many cores there are.
+func (t *mlpTape) num() int {
+	if t.cores == nil {
+		return 1
 	}
-	return min(max((n+2*t.cores.Num()-1)/(2*t.cores.Num()), thinBlock), wideBlock)
+	return max(t.cores.Num(), 1)
 }
 
 // LogProbs implements Tape.

@@ -21,20 +21,18 @@ func (s *shift) sample(ctx context.Context, roller *Roller, published *fanout.Su
 		final  bool
 	)
 	watch, spent := stopwatch{time.Now()}, &s.w.spent
+	var began time.Time // of the last batch
 	for {
 		waited := &spent.credit
-		err := s.await(ctx, func() bool {
+		err := s.await(ctx, func() (bool, time.Duration) {
 			first, final = s.outbox.Next(), s.final
-			ready := readyBatches
-			if s.outbox.Lost() {
-				ready = outageBatches
-			}
-			full := s.outbox.Kept() >= keepLimit
-			if full {
+			room, again := s.room(time.Since(began))
+			if s.outbox.Kept() >= keepLimit {
 				waited = &spent.marks
 			}
-			return final || s.outbox.Waiting() <= ready && !full
+			return final || room, again
 		})
+		began = time.Now()
 		watch.lap(waited)
 		if err != nil || final {
 			return err
@@ -83,6 +81,22 @@ func (s *shift) sample(ctx context.Context, roller *Roller, published *fanout.Su
 		s.w.Sampled.Add(uint64(len(batch)))
 		watch.lap(&spent.sampling)
 	}
+}
+
+// room says whether there is room for another batch, or after what time there will
+// be without anything else having happened; since is the time since the last one.
+// The lock is held.
+func (s *shift) room(since time.Duration) (now bool, again time.Duration) {
+	waiting := s.outbox.Waiting()
+	switch {
+	case s.outbox.Kept() >= keepLimit:
+		return false, 0
+	case !s.outbox.Lost():
+		return waiting <= readyBatches, 0
+	case waiting <= outageBatches || since >= outagePace:
+		return true, 0
+	}
+	return false, outagePace - since
 }
 
 // newest returns the newest published parameters and waits for the first; nil if

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -81,21 +82,33 @@ func (s *shift) change(f func()) {
 	s.changed = make(chan struct{})
 }
 
-// await blocks until ready answers true; ready runs under the lock.
-func (s *shift) await(ctx context.Context, ready func() bool) error {
+// await blocks until ready answers true; ready runs under the lock. It is asked
+// again when something changes, and after the time that it says, if it does.
+func (s *shift) await(ctx context.Context, ready func() (ok bool, again time.Duration)) error {
 	for {
 		s.mu.Lock()
-		ok, changed := ready(), s.changed
+		ok, again := ready()
+		changed := s.changed
 		s.mu.Unlock()
 		if ok {
 			return nil
 		}
+		var later <-chan time.Time
+		if again > 0 {
+			later = time.After(again)
+		}
 		select {
 		case <-changed:
+		case <-later:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+// when asks only when something changes.
+func when(ready func() bool) func() (bool, time.Duration) {
+	return func() (bool, time.Duration) { return ready(), 0 }
 }
 
 func (s *shift) run(ctx context.Context, raw []byte) error {
@@ -187,7 +200,7 @@ func (s *shift) connected(ctx context.Context, f func(context.Context, *cluster.
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if s.await(ctx, func() bool { return s.learner != addr }) == nil {
+		if s.await(ctx, when(func() bool { return s.learner != addr })) == nil {
 			cancel()
 		}
 	})
@@ -229,11 +242,11 @@ func (s *shift) send(ctx context.Context, stream deliverStream) error {
 	for {
 		var frame []byte
 		var final bool
-		err := s.await(ctx, func() (ok bool) {
+		err := s.await(ctx, when(func() (ok bool) {
 			final = s.final
 			frame, ok = s.outbox.Send()
 			return ok || final
-		})
+		}))
 		if err != nil || final {
 			return err
 		}

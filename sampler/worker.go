@@ -60,10 +60,12 @@ const (
 	// readyBatches is how many sampled batches may wait for credit: one, so
 	// that the learner never waits for a rollout and parameters stay fresh.
 	readyBatches = 1
-	// outageBatches may wait while there is no learner to take them: sampling
-	// goes on through a failover of seconds, unless it is so fast that what
-	// waits would be far behind when the next learner takes it.
+	// outageBatches may wait while there is no learner to take them, and from then
+	// on another one after each outagePace: sampling goes on through a failover,
+	// however fast it is, and what waits is not far behind when the next learner
+	// takes it.
 	outageBatches = 256
+	outagePace    = 50 * time.Millisecond
 )
 
 // Run samples until ctx ends. Losing any server does not stop it: the leader is

@@ -30,6 +30,7 @@ type ownSide struct {
 	roller  *sampler.Roller // leaves its forward pass to the updater
 	alone   *sampler.Roller // samples and nothing else
 	batch   []wire.Trajectory
+	team    *cores.Team
 }
 
 // job is what `driftmesh train` would be given.
@@ -63,15 +64,16 @@ func openOurs(r *request) (*ownSide, error) {
 	if o.updater, err = paramserver.NewUpdater(spec); err != nil {
 		return nil, err
 	}
-	team := cores.New(runtime.GOMAXPROCS(0)) // as long as the process
-	o.updater.Share(team)
-	for _, r := range []**sampler.Roller{&o.roller, &o.alone} {
-		if *r, err = sampler.NewRoller(spec, 0); err != nil {
-			return nil, err
-		}
-		(*r).Share(team)
+	if o.roller, err = sampler.NewRoller(spec, 0); err != nil {
+		return nil, err
 	}
 	o.roller.Rehearse(o.updater.Tape())
+	if o.alone, err = sampler.NewRoller(spec, 0); err != nil {
+		return nil, err
+	}
+	o.team = cores.New(runtime.GOMAXPROCS(0))
+	o.updater.Share(o.team)
+	o.alone.Share(o.team)
 	if r.Params == "" {
 		return o, nil
 	}
@@ -88,6 +90,13 @@ func openOurs(r *request) (*ownSide, error) {
 	}
 	copy(o.updater.Params(), params)
 	return o, nil
+}
+
+// close ends the goroutines of a side, if there is one.
+func (o *ownSide) close() {
+	if o != nil {
+		o.team.Close()
+	}
 }
 
 // update is one on-policy update as the learner of a local run makes it: sample,
@@ -260,6 +269,7 @@ func (o *ownSide) prepare(r *request) (a answer, err error) {
 func runOurs(ctx context.Context, _ []string) error {
 	in, out := bufio.NewReader(os.Stdin), json.NewEncoder(os.Stdout)
 	var o *ownSide
+	defer func() { o.close() }()
 	for ctx.Err() == nil {
 		line, err := in.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
@@ -295,6 +305,7 @@ func (*ownSide) answer(o **ownSide, r *request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		(*o).close()
 		*o = side
 	}
 	switch r.Op {
@@ -302,7 +313,7 @@ func (*ownSide) answer(o **ownSide, r *request) (any, error) {
 		return (*o).check()
 	case "update":
 		a, err := timed((*o).run, r.Seconds, r.Least)
-		a.States = distinct((*o).batch, r.Grid)
+		a.States, a.Sgemm = distinct((*o).batch, r.Grid), sgemm(r.Batch)
 		return a, err
 	case "sample":
 		a, err := timed((*o).sample, r.Seconds, r.Least)

@@ -59,6 +59,7 @@ type answer struct {
 	Count  int     `json:"count,omitempty"`
 	Length float64 `json:"length,omitempty"`  // mean number of actions
 	States float64 `json:"states,omitempty"`  // ours: distinct cells in a batch
+	Sgemm  float64 `json:"sgemm,omitempty"`   // ours: GFLOP/s of a hidden layer's product for such a batch
 	First  float64 `json:"first_s,omitempty"` // the first one, what is compiled then included
 }
 

@@ -17,6 +17,7 @@ type series struct {
 	Lengths   []float64 `json:"lengths"`              // mean number of actions
 	Counts    []int     `json:"counts"`               // updates or batches that were timed
 	States    []float64 `json:"states,omitempty"`     // distinct cells in a batch; ours only
+	Sgemm     []float64 `json:"sgemm,omitempty"`      // GFLOP/s of a hidden layer's product for the batch; ours only
 	First     []float64 `json:"first_s"`              // the first one in seconds: what is compiled is then included
 	Elsewhere []float64 `json:"busy_elsewhere_cores"` // meanwhile, by processes that are not measured
 }
@@ -114,6 +115,9 @@ func (c *comparison) time(ctx context.Context, op string, e *entry, round int) e
 		s.MS, s.Lengths, s.Counts = append(s.MS, a.MS), append(s.Lengths, a.Length), append(s.Counts, a.Count)
 		if lib == ours {
 			s.States = append(s.States, a.States)
+			if a.Sgemm > 0 {
+				s.Sgemm = append(s.Sgemm, a.Sgemm)
+			}
 		}
 		s.First, s.Elsewhere = append(s.First, a.First), append(s.Elsewhere, busy)
 	}

@@ -89,6 +89,13 @@ type Optimiser struct {
 	size  int
 	spans []span
 	state State
+
+	// The step under way, which cores share.
+	cores        policy.Cores
+	params, grad []float32
+	rates        Rates
+	scale        float64
+	part         func(part int)
 }
 
 // Moments is how many vectors of the parameters' length an optimiser keeps.
@@ -109,6 +116,7 @@ func New(h Hyper, layout policy.Layout) (*Optimiser, error) {
 		return nil, err
 	}
 	o := &Optimiser{hyper: h, size: layout.Size()}
+	o.part = o.move
 	for _, p := range layout {
 		if new(Rates).of(p.Group) == nil {
 			return nil, fmt.Errorf("optim: tensor %s is in the unknown group %q", p.Name, p.Group)
@@ -175,10 +183,31 @@ func (o *Optimiser) Step(params, grad []float32, rates Rates) (norm float64, err
 		return norm, fmt.Errorf("%w: its norm is %v", ErrNonFinite, norm)
 	}
 	o.state.Step++
-	for _, s := range o.spans {
-		o.apply(s, params[s.lo:s.hi], grad[s.lo:s.hi], *rates.of(s.group), scale)
+	o.params, o.grad, o.rates, o.scale = params, grad, rates, scale
+	if parts := (o.size + piece - 1) / piece; o.cores != nil && parts > 1 {
+		o.cores.Do(parts, &o.part)
+	} else {
+		for p := range parts {
+			o.move(p)
+		}
 	}
 	return norm, nil
+}
+
+// Share lets a step be spread over cores; nil takes that back. The bits are the same.
+func (o *Optimiser) Share(c policy.Cores) { o.cores = c }
+
+// piece is how many parameters one core moves at a time.
+const piece = 16 << 10
+
+// move moves the parameters of a piece.
+func (o *Optimiser) move(part int) {
+	from, to := part*piece, min((part+1)*piece, o.size)
+	for _, s := range o.spans {
+		if lo, hi := max(s.lo, from), min(s.hi, to); lo < hi {
+			o.apply(span{lo, hi, s.group}, o.params[lo:hi], o.grad[lo:hi], *o.rates.of(s.group), o.scale)
+		}
+	}
 }
 
 func (o *Optimiser) apply(s span, params, grad []float32, rate, scale float64) {

@@ -16,6 +16,7 @@ type backward struct {
 
 	grad   []float32
 	heads  [2]headBackward  // by Direction
+	first  buffer           // outputs of the first layer for the chunk, unless they were kept
 	layers []buffer         // gradients of the chunk with respect to the inputs of the activations
 	turned []kernels.Matrix // transposed weights of the layers but the first
 	lo, hi int              // the states of the chunk
@@ -55,6 +56,7 @@ const chunk = 1024
 
 func (k *backward) init(t *mlpTape) {
 	k.t = t
+	k.first.width = t.m.trunk[0].out
 	for i, l := range t.m.trunk {
 		k.layers = append(k.layers, buffer{width: l.out})
 		turned := kernels.Matrix{}
@@ -64,7 +66,7 @@ func (k *backward) init(t *mlpTape) {
 		k.turned = append(k.turned, turned)
 	}
 	for dir := range k.heads {
-		k.heads[dir].logits.width = t.heads[dir].logits.width
+		k.heads[dir].logits.width = padded(t.m.head[dir].out)
 	}
 	k.transposes, k.inputs, k.weights = k.runTransposes, k.runInputs, k.runWeights
 }
@@ -94,6 +96,8 @@ func (t *mlpTape) Backprop(w *Weights, grad []float32) error {
 	t.do(t.num(), &k.transposes)
 	k.grad = grad
 	k.plan(b.States.N)
+	t.states, t.from = &b.States, 0 // for the first layer
+	defer func() { t.states = nil }()
 	for k.lo = 0; k.lo < b.States.N; k.lo = k.hi {
 		k.hi = min(k.lo+chunk, b.States.N)
 		t.block = t.blockOf(k.hi - k.lo)
@@ -132,6 +136,9 @@ func (k *backward) plan(n int) {
 	for i := len(k.t.m.trunk) - 1; i >= 0; i-- { // the large ones first
 		l := k.t.m.trunk[i]
 		k.layers[i].grow(rows)
+		if k.t.again(i) {
+			k.first.grow(rows)
+		}
 		if i > 0 {
 			cut(layerWeights, i, l.in, pieces)
 		} else {
@@ -169,7 +176,9 @@ func (k *backward) runInputs(part int) {
 	to := min(from+t.block, k.hi-k.lo)
 	top := len(t.m.trunk) - 1
 	d := k.layers[top].rows(from, to)
-	outputs := func(i int) kernels.Matrix { return t.hidden[i].rows(k.lo+from, k.lo+to) }
+	if t.again(0) {
+		t.gather(k.first.rows(from, to), k.lo+from, k.lo+to)
+	}
 	act, add := kernels.Linear, false
 	for dir := range k.heads {
 		h, l := &k.heads[dir], t.m.head[dir]
@@ -182,14 +191,22 @@ func (k *backward) runInputs(part int) {
 		if Direction(dir) == Backward || !k.heads[Backward].on { // the last head
 			act = t.m.act
 		}
-		kernels.LayerBackward(d, g, l.weight.matrix(t.params), outputs(top), act, add)
+		kernels.LayerBackward(d, g, l.weight.matrix(t.params), k.outputs(top, from, to), act, add)
 		add = true
 	}
 	for i := top; i > 0; i-- {
 		below := k.layers[i-1].rows(from, to)
-		kernels.LayerBackward(below, d, k.turned[i], outputs(i-1), t.m.act, false)
+		kernels.LayerBackward(below, d, k.turned[i], k.outputs(i-1, from, to), t.m.act, false)
 		d = below
 	}
+}
+
+// outputs are those of a layer for some of the chunk's states.
+func (k *backward) outputs(layer, from, to int) kernels.Matrix {
+	if k.t.again(layer) {
+		return k.first.rows(from, to)
+	}
+	return k.t.hidden[layer].rows(k.lo+from, k.lo+to)
 }
 
 // rows are the gradients of some of the chunk's states.
@@ -207,7 +224,7 @@ func (k *backward) runWeights(part int) {
 	case layerWeights:
 		l := t.m.trunk[task.layer]
 		dw := l.weight.matrix(k.grad).SliceRows(task.lo, task.hi)
-		kernels.MulTN(dw, t.hidden[task.layer-1].rows(k.lo, k.hi).SliceCols(task.lo, task.hi), k.layers[task.layer].rows(0, n))
+		kernels.MulTN(dw, k.outputs(task.layer-1, 0, n).SliceCols(task.lo, task.hi), k.layers[task.layer].rows(0, n))
 	case tableColumns:
 		table := t.m.trunk[0].weight.matrix(k.grad).SliceCols(task.lo, task.hi)
 		s := &t.batch.States
@@ -218,7 +235,7 @@ func (k *backward) runWeights(part int) {
 	case headWeights:
 		l := t.m.head[task.layer]
 		dw := l.weight.matrix(k.grad).SliceCols(task.lo, task.hi)
-		top := t.hidden[len(t.hidden)-1].rows(k.lo, k.hi)
+		top := k.outputs(len(t.hidden)-1, 0, n)
 		kernels.MulTN(dw, k.heads[task.layer].rows(l.out, 0, n), top.SliceCols(task.lo, task.hi))
 	case headBias:
 		l := t.m.head[task.layer]

@@ -22,34 +22,39 @@ type mlpTape struct {
 	done   int    // states scored so far
 	batch  *Batch // that of the last Score; nil: there is none to differentiate
 
-	hidden []buffer    // outputs of the trunk's layers, a row for each state
+	// Outputs of the trunk's layers, a row for each state; of the first of several
+	// layers for the states that were scored last: to add up a few rows again is
+	// cheaper than to keep the sums.
+	hidden []buffer
 	heads  [2]headTape // by Direction
+	// Both heads are one product: their matrices beside each other as [in, out],
+	// with columns of zeros that fill up a vector, and their biases.
+	weight kernels.Matrix
+	bias   []float32
+	logits buffer
 
-	// The work that cores share, and what they found: the first state with a
-	// non-finite logit, by part.
-	dir   Direction
-	lo, n int // rows of the buffers that are computed
-	block int // rows of a part
-	bad   []int
-	trunk func(part int) // a block of rows through all layers and the P_F head
-	head  func(part int) // a block of rows through the head of dir
+	// The work that cores share, and what they found.
+	on    [2]bool        // heads that are computed
+	lo, n int            // rows of the buffers that are computed
+	block int            // rows of a part
+	bad   [2][]int       // first state with a non-finite logit, by head and part
+	trunk func(part int) // a block of rows through all layers and the heads
 
 	back backward
 }
 
 // headTape is the part of a tape that a policy head needs.
 type headTape struct {
-	// weight is the head's matrix as [in, out], with columns of zeros that fill up
-	// a vector; bias goes with it.
-	weight kernels.Matrix
-	bias   []float32
-	logits buffer
-	lse    []float64 // log-normaliser of each state
-	prob   []float64 // of each action of each state
+	first int       // column of the logits where it begins
+	lse   []float64 // log-normaliser of each state
+	prob  []float64 // of each action of each state
 }
 
 // vector is how many columns fill up the widest vector.
 const vector = 16
+
+// padded is n or as many more as fill up a vector.
+func padded(n int) int { return (n + vector - 1) / vector * vector }
 
 func newTape(m *MLP) *mlpTape {
 	t := &mlpTape{m: m, size: m.layout.Size()}
@@ -57,9 +62,12 @@ func newTape(m *MLP) *mlpTape {
 		t.hidden = append(t.hidden, buffer{width: l.out})
 	}
 	for dir, h := range m.head {
-		t.heads[dir].logits.width = (h.out + vector - 1) / vector * vector
+		if t.heads[dir].first = t.logits.width; !h.uniform {
+			t.logits.width += h.out
+		}
 	}
-	t.trunk, t.head = t.runTrunk, t.runHead
+	t.logits.width = padded(t.logits.width)
+	t.trunk = t.runTrunk
 	t.back.init(t)
 	return t
 }
@@ -118,11 +126,12 @@ func (t *mlpTape) LogProbs(params []float32, s *States, dir Direction, out []flo
 		uniformLogProbs(out, mask, h.out)
 		return nil
 	}
-	if err := t.advance(dir); err != nil {
+	t.on = [2]bool{dir == Forward, dir == Backward}
+	if err := t.advance(); err != nil {
 		return err
 	}
 	h := &t.heads[dir]
-	kernels.LogSoftmax(out, h.rows(t.m.head[dir].out, 0, t.n), mask, h.lse[:t.n])
+	kernels.LogSoftmax(out, t.rows(dir, 0, t.n), mask, h.lse[:t.n])
 	return nil
 }
 
@@ -133,25 +142,24 @@ func (t *mlpTape) Begin(params []float32, s *States, keep bool) error {
 		return fmt.Errorf("%w: %d parameters, the model has %d", ErrShape, len(params), t.size)
 	}
 	t.params, t.states, t.keep, t.from, t.done = params, s, keep, 0, 0
-	for dir := range t.heads {
-		t.turnHead(Direction(dir))
-	}
+	t.on = [2]bool{true, keep && !t.m.head[Backward].uniform}
+	t.turnHeads()
 	return nil
 }
 
-// turnHead copies a head's matrix into the form that products want.
-func (t *mlpTape) turnHead(dir Direction) {
-	l, h := t.m.head[dir], &t.heads[dir]
-	if l.uniform {
-		return
+// turnHeads copies the heads' matrices into the form that products want.
+func (t *mlpTape) turnHeads() {
+	in, pad := t.m.head[Forward].in, t.logits.width
+	if t.bias == nil { // the columns that fill up stay zero
+		t.bias = make([]float32, pad)
+		t.weight = kernels.Dense(in, pad, make([]float32, in*pad))
 	}
-	pad := h.logits.width
-	if h.bias == nil { // the columns that fill up stay zero
-		h.bias = make([]float32, pad)
-		h.weight = kernels.Dense(l.in, pad, make([]float32, l.in*pad))
+	for dir, l := range t.m.head {
+		if first := t.heads[dir].first; !l.uniform {
+			copy(t.bias[first:], l.bias.of(t.params))
+			kernels.Transpose(t.weight.SliceCols(first, first+l.out), l.weight.matrix(t.params))
+		}
 	}
-	copy(h.bias, l.bias.of(t.params))
-	kernels.Transpose(h.weight, l.weight.matrix(t.params))
 }
 
 // Extend implements Tape.
@@ -159,10 +167,7 @@ func (t *mlpTape) Extend() ([]float64, error) {
 	if t.states == nil {
 		return nil, ErrNoPass
 	}
-	if _, err := t.check(Forward); err != nil {
-		return nil, err
-	}
-	if err := t.advance(Forward); err != nil {
+	if err := t.extend(); err != nil {
 		return nil, err
 	}
 	width := t.m.head[Forward].out
@@ -170,10 +175,9 @@ func (t *mlpTape) Extend() ([]float64, error) {
 }
 
 // rows are the logits of some states.
-func (h *headTape) rows(actions, from, to int) kernels.Matrix {
-	m := h.logits.rows(from, to)
-	m.Cols = actions
-	return m
+func (t *mlpTape) rows(dir Direction, from, to int) kernels.Matrix {
+	first := t.heads[dir].first
+	return t.logits.rows(from, to).SliceCols(first, first+t.m.head[dir].out)
 }
 
 // Score implements Tape. It keeps params and b, which must be unchanged when
@@ -197,28 +201,31 @@ func (t *mlpTape) Finish(b *Batch, out *Scores) (err error) {
 			t.batch = b
 		}
 	}()
-	if _, err := t.check(Forward); err != nil {
+	if err := t.extend(); err != nil {
 		return err
-	}
-	if t.done < pass.N {
-		if err := t.advance(Forward); err != nil {
-			return err
-		}
 	}
 	if out.LogPF, err = t.pick(out.LogPF, Forward, b.FState, b.FAction, pass.ForwardMask); err != nil {
 		return err
 	}
-	t.done = 0 // the other head, for all states
-	if _, err := t.check(Backward); err != nil {
+	out.LogPB, err = t.pick(out.LogPB, Backward, b.BState, b.BAction, pass.BackwardMask)
+	return err
+}
+
+// extend scores the states that are new.
+func (t *mlpTape) extend() error {
+	if _, err := t.check(Forward); err != nil {
 		return err
 	}
-	if len(b.BState) > 0 && !t.m.head[Backward].uniform {
-		if err := t.finishHead(Backward); err != nil {
+	if t.keep {
+		if _, err := t.check(Backward); err != nil {
 			return err
 		}
 	}
-	out.LogPB, err = t.pick(out.LogPB, Backward, b.BState, b.BAction, pass.BackwardMask)
-	return err
+	if t.done == t.states.N {
+		t.n = 0
+		return nil
+	}
+	return t.advance()
 }
 
 // check compares the shapes of the states that are not scored yet with the
@@ -258,58 +265,78 @@ func (t *mlpTape) check(dir Direction) ([]bool, error) {
 	return mask[t.done*width:], nil
 }
 
-// advance scores the states that are new: trunk, and head of dir.
-func (t *mlpTape) advance(dir Direction) error {
+// advance takes the new states through the trunk and the heads.
+func (t *mlpTape) advance() error {
 	if !t.keep {
 		t.from = t.done
 	}
-	t.lo, t.n, t.dir = t.done-t.from, t.states.N-t.done, dir
+	t.lo, t.n = t.done-t.from, t.states.N-t.done
+	rows := t.lo + t.n
 	for i := range t.hidden {
-		t.hidden[i].grow(t.lo + t.n)
+		if t.again(i) {
+			t.hidden[i].grow(t.n)
+		} else {
+			t.hidden[i].grow(rows)
+		}
 	}
-	err := t.share(&t.trunk)
-	t.done = t.states.N
-	return err
-}
-
-// finishHead computes another head of states whose pass was kept.
-func (t *mlpTape) finishHead(dir Direction) error {
-	t.lo, t.n, t.dir = 0, t.states.N, dir
-	return t.share(&t.head)
-}
-
-// share cuts the rows lo..lo+n-1 into blocks for the cores.
-func (t *mlpTape) share(f *func(int)) error {
-	h := &t.heads[t.dir]
-	h.logits.grow(t.lo + t.n)
-	h.lse = extended(h.lse, t.lo+t.n)
-	h.prob = extended(h.prob, (t.lo+t.n)*t.m.head[t.dir].out)
 	t.block = t.blockOf(t.n)
 	parts := (t.n + t.block - 1) / t.block
-	resize(&t.bad, parts)
-	t.do(parts, f)
-	for p, bad := range t.bad {
-		if bad >= 0 {
-			return fmt.Errorf("%w of the %s policy in state %d", ErrNonFinite, t.dir, t.from+t.lo+p*t.block+bad)
+	t.logits.grow(rows)
+	for dir := range t.heads {
+		if h := &t.heads[dir]; t.on[dir] {
+			h.lse = extended(h.lse, rows)
+			h.prob = extended(h.prob, rows*t.m.head[dir].out)
+			resize(&t.bad[dir], parts)
+		}
+	}
+	t.do(parts, &t.trunk)
+	t.done = t.states.N
+	for dir := range t.heads {
+		if !t.on[dir] {
+			continue
+		}
+		for p, bad := range t.bad[dir] {
+			if bad >= 0 {
+				return fmt.Errorf("%w of the %s policy in state %d", ErrNonFinite, Direction(dir), t.from+t.lo+p*t.block+bad)
+			}
 		}
 	}
 	return nil
 }
 
-// runTrunk takes a block of states through the layers and a head.
+// again says whether the outputs of a layer are not kept but computed again.
+func (t *mlpTape) again(layer int) bool { return layer == 0 && len(t.m.trunk) > 1 }
+
+// gather computes the outputs of the first layer for rows from..to-1 of the buffers.
+func (t *mlpTape) gather(h kernels.Matrix, from, to int) {
+	l := t.m.trunk[0]
+	kernels.GatherLayer(h, l.weight.matrix(t.params), l.bias.of(t.params), t.states.FeatOffset[t.from+from:t.from+to+1], t.states.FeatIndex, t.m.act)
+}
+
+// runTrunk takes a block of states through the layers and the heads.
 func (t *mlpTape) runTrunk(part int) {
 	from, to := t.rowsOf(part)
-	for i, l := range t.m.trunk {
-		h := t.hidden[i].rows(from, to)
-		w, bias := l.weight.matrix(t.params), l.bias.of(t.params)
-		if i == 0 {
-			offset := t.states.FeatOffset[t.from+from : t.from+to+1]
-			kernels.GatherLayer(h, w, bias, offset, t.states.FeatIndex, t.m.act)
-		} else {
-			kernels.Layer(h, t.hidden[i-1].rows(from, to), w, bias, t.m.act)
+	at := 0
+	if t.again(0) {
+		at = t.lo
+	}
+	h := t.hidden[0].rows(from-at, to-at)
+	t.gather(h, from, to)
+	for i := 1; i < len(t.m.trunk); i++ {
+		l, above := t.m.trunk[i], t.hidden[i].rows(from, to)
+		kernels.Layer(above, h, l.weight.matrix(t.params), l.bias.of(t.params), t.m.act)
+		h = above
+	}
+	width := t.logits.width
+	if !t.on[Backward] { // the other one's columns are not needed
+		width = padded(t.m.head[Forward].out)
+	}
+	kernels.Layer(t.logits.rows(from, to).SliceCols(0, width), h, t.weight.SliceCols(0, width), t.bias, kernels.Linear)
+	for dir := range t.heads {
+		if t.on[dir] {
+			t.bad[dir][part] = t.softmax(Direction(dir), from, to)
 		}
 	}
-	t.runHead(part)
 }
 
 // rowsOf are the rows of a part.
@@ -318,17 +345,16 @@ func (t *mlpTape) rowsOf(part int) (from, to int) {
 	return from, min(from+t.block, t.lo+t.n)
 }
 
-// runHead fills the logits and log-normalisers of a learned head.
-func (t *mlpTape) runHead(part int) {
-	from, to := t.rowsOf(part)
-	l, h := t.m.head[t.dir], &t.heads[t.dir]
-	kernels.Layer(h.logits.rows(from, to), t.hidden[len(t.hidden)-1].rows(from, to), h.weight, h.bias, kernels.Linear)
+// softmax fills the probabilities and log-normalisers of a learned head for rows
+// from..to-1 and returns the first of them that has a non-finite logit, or -1.
+func (t *mlpTape) softmax(dir Direction, from, to int) (bad int) {
+	actions, h := t.m.head[dir].out, &t.heads[dir]
 	mask := t.states.ForwardMask
-	if t.dir == Backward {
+	if dir == Backward {
 		mask = t.states.BackwardMask
 	}
-	mask = mask[(t.from+from)*l.out : (t.from+to)*l.out]
-	t.bad[part] = kernels.Softmax(h.prob[from*l.out:to*l.out], h.lse[from:to], h.rows(l.out, from, to), mask)
+	mask = mask[(t.from+from)*actions : (t.from+to)*actions]
+	return kernels.Softmax(h.prob[from*actions:to*actions], h.lse[from:to], t.rows(dir, from, to), mask)
 }
 
 // pick writes the log-probability of every transition of a direction.
@@ -349,7 +375,7 @@ func (t *mlpTape) pick(dst []float64, dir Direction, state, action []int32, mask
 		if h.uniform {
 			dst[i] = uniformLogProb(mask[int(s)*h.out:][:h.out])
 		} else {
-			dst[i] = float64(tape.logits.data[int(s)*tape.logits.width+int(a)]) - tape.lse[s]
+			dst[i] = float64(t.logits.data[int(s)*t.logits.width+tape.first+int(a)]) - tape.lse[s]
 		}
 	}
 	return dst, nil

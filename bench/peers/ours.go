@@ -31,6 +31,7 @@ type ownSide struct {
 	alone   *sampler.Roller // samples and nothing else
 	batch   []wire.Trajectory
 	team    *cores.Team
+	states  float64 // scored in all updates: the distinct ones
 }
 
 // job is what `driftmesh train` would be given.
@@ -106,7 +107,9 @@ func (o *ownSide) update() (err error) {
 	if o.batch, err = o.roller.SampleN(u.Fresh(), u.Params(), u.Version(), u.Trajectories()+1, o.batch); err != nil {
 		return err
 	}
-	u.Rehearsed(o.roller.Pass())
+	pass := o.roller.Pass()
+	o.states += float64(pass.Batch.States.N)
+	u.Rehearsed(pass)
 	_, err = u.Step(o.batch, func(_ *wire.Trajectory, err error) { panic(err) }) // its own trajectories can be replayed
 	return err
 }
@@ -312,8 +315,10 @@ func (*ownSide) answer(o **ownSide, r *request) (any, error) {
 	case "check":
 		return (*o).check()
 	case "update":
+		before, from := (*o).states, (*o).updater.Version()
 		a, err := timed((*o).run, r.Seconds, r.Least)
-		a.States, a.Sgemm = distinct((*o).batch, r.Grid), sgemm(r.Batch)
+		a.States = ((*o).states - before) / float64((*o).updater.Version()-from)
+		a.Sgemm = sgemm(r.Batch)
 		return a, err
 	case "sample":
 		a, err := timed((*o).sample, r.Seconds, r.Least)

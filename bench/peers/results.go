@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/driftmesh/driftmesh/chaos"
 	"github.com/driftmesh/driftmesh/internal/atomicfile"
 	"github.com/driftmesh/driftmesh/internal/plots"
 )
@@ -152,7 +151,13 @@ func (e *entry) ratios() (out []float64) {
 	return out
 }
 
-func median(v []float64) float64 { return chaos.Quantile(slices.Clone(v), 0.5) }
+func median(v []float64) float64 {
+	if len(v) == 0 {
+		return math.NaN()
+	}
+	v = slices.Sorted(slices.Values(v))
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
 
 // geomean is the geometric mean; NaN of nothing.
 func geomean(v []float64) float64 {

@@ -11,6 +11,7 @@ import (
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/envs/registry"
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver/archive"
@@ -70,7 +71,7 @@ func (a *Archived) ask(ctx context.Context, f func(context.Context, *cluster.Cli
 			}
 			last = fmt.Errorf("%s: %w", n.Name, err)
 		}
-		if err := rest(ctx, lookEvery); err != nil {
+		if err := clock.Rest(ctx, lookEvery); err != nil {
 			return fmt.Errorf("%w (last: %w)", err, last)
 		}
 	}
@@ -219,7 +220,7 @@ func (r *Rig) Replicated(ctx context.Context, name string, copies int) error {
 		if err == nil && few == 0 {
 			return nil
 		}
-		if again := rest(ctx, 4*lookEvery); again != nil {
+		if again := clock.Rest(ctx, 4*lookEvery); again != nil {
 			return fmt.Errorf("%w: %d segments are on fewer than %d nodes: %w", ErrArchive, few, copies, errors.Join(err, again))
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
 
@@ -187,7 +188,7 @@ func (t *torture) meet(ctx context.Context) error {
 		if len(chains) == 1 && !silent {
 			return nil
 		}
-		if err := rest(ctx, lookEvery); err != nil {
+		if err := clock.Rest(ctx, lookEvery); err != nil {
 			return fmt.Errorf("%w: the replicas do not meet: %s: %w", ErrStuck, strings.Join(told, "; "), err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/rng"
 	"github.com/driftmesh/driftmesh/internal/wire"
@@ -141,7 +142,7 @@ func (f *failover) server(ctx context.Context, learner bool) (took, pause float6
 	if err := obs.Progress(ctx, 5); err != nil {
 		return 0, 0, err
 	}
-	if err := rest(ctx, time.Duration((1+f.random.Float64())*float64(time.Second))); err != nil {
+	if err := clock.Rest(ctx, time.Duration((1+f.random.Float64())*float64(time.Second))); err != nil {
 		return 0, 0, err
 	}
 	target, err := f.rig.Lead(ctx)
@@ -177,7 +178,7 @@ func (f *failover) server(ctx context.Context, learner bool) (took, pause float6
 				break
 			}
 		}
-		if err := rest(ctx, pollEvery/2); err != nil {
+		if err := clock.Rest(ctx, pollEvery/2); err != nil {
 			return 0, 0, fmt.Errorf("%w: %s was killed: %w", ErrStuck, target.Name, err)
 		}
 	}
@@ -193,7 +194,7 @@ func (f *failover) worker(ctx context.Context) (took float64, err error) {
 	var target *Node
 	var obs *Observer
 	for stable := 0; stable < 20; { // a second with three workers on two jobs
-		if err := rest(ctx, 50*time.Millisecond); err != nil {
+		if err := clock.Rest(ctx, 50*time.Millisecond); err != nil {
 			return 0, fmt.Errorf("%w: the workers are not dealt to both jobs: %w", ErrStuck, err)
 		}
 		before, total := target, 0
@@ -225,7 +226,7 @@ func (f *failover) worker(ctx context.Context) (took float64, err error) {
 		if others {
 			break
 		}
-		if err := rest(ctx, pollEvery/2); err != nil {
+		if err := clock.Rest(ctx, pollEvery/2); err != nil {
 			return 0, fmt.Errorf("%w: %s was killed and its slots were not replaced: %w", ErrStuck, target.Name, err)
 		}
 	}

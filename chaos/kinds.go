@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/rng"
 )
@@ -96,7 +97,7 @@ func (a *attempt) learner(ctx context.Context) (*Node, error) {
 				return n, nil
 			}
 		}
-		if err := rest(ctx, lookEvery); err != nil {
+		if err := clock.Rest(ctx, lookEvery); err != nil {
 			return nil, fmt.Errorf("%w: nobody trains: %w", ErrStuck, err)
 		}
 	}
@@ -119,7 +120,7 @@ func (a *attempt) killed(ctx context.Context, after time.Duration, nodes ...*Nod
 		return errors.Join(errs...)
 	})
 	if after > 0 {
-		err = errors.Join(err, rest(ctx, time.Duration(a.random.Float64()*float64(after))))
+		err = errors.Join(err, clock.Rest(ctx, time.Duration(a.random.Float64()*float64(after))))
 	}
 	for _, n := range nodes {
 		if !n.Running() {
@@ -163,7 +164,7 @@ func stopLearner(ctx context.Context, a *attempt) error {
 		return err
 	}
 	a.note("%s for %s", n.Name, a.StopFor)
-	return a.asleep(ctx, []*Node{n}, func() error { return rest(ctx, a.StopFor) })
+	return a.asleep(ctx, []*Node{n}, func() error { return clock.Rest(ctx, a.StopFor) })
 }
 
 // stopped lets nodes sleep for a while of at most Hold.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
@@ -110,7 +111,7 @@ func TestALargeState(t *testing.T) {
 				large++
 			}
 		}
-		if err := rest(ctx, lookEvery); err != nil {
+		if err := clock.Rest(ctx, lookEvery); err != nil {
 			t.Fatalf("%d snapshots with the state: %v", large, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
 
@@ -62,7 +63,7 @@ func (c *crew) until(t *testing.T, what string, ok func(wire.JobInfo) bool) wire
 				}
 			}
 		}
-		if err := rest(c.ctx, lookEvery); err != nil {
+		if err := clock.Rest(c.ctx, lookEvery); err != nil {
 			t.Fatalf("%s: not yet: version %d, epoch %d, learner %s, %s %s", what, last.Version, last.Epoch, last.Learner, last.Status, last.Reason)
 		}
 	}

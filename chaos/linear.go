@@ -11,6 +11,7 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/rng"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
@@ -180,7 +181,7 @@ func (t *torture) client(ctx context.Context, number int, name string, seed uint
 			add(porcupine.Operation{ClientId: id, Input: op, Call: call, Output: controlResult{unknown: true}, Return: forever})
 			id += 1000 // that operation never ends: the client goes on under another number
 		}
-		if rest(ctx, time.Duration(20+random.IntN(80))*time.Millisecond) != nil {
+		if clock.Rest(ctx, time.Duration(20+random.IntN(80))*time.Millisecond) != nil {
 			return
 		}
 	}

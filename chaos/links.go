@@ -8,6 +8,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/cluster/faults"
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
 
@@ -142,7 +143,7 @@ func resetLinks(ctx context.Context, a *attempt) error {
 	}
 	err = a.strike(ctx, reset)
 	for range 1 + a.random.IntN(8) {
-		err = errors.Join(err, rest(ctx, time.Duration(a.random.Float64()*float64(a.Hold)/8)), reset())
+		err = errors.Join(err, clock.Rest(ctx, time.Duration(a.random.Float64()*float64(a.Hold)/8)), reset())
 	}
 	a.to, a.missed = time.Now(), broken == 0
 	a.note("%d connections", broken)
@@ -196,7 +197,7 @@ func staleReplica(ctx context.Context, a *attempt) error {
 		return err
 	})
 	if err == nil {
-		err = rest(ctx, a.Hold/4) // the others go on
+		err = clock.Rest(ctx, a.Hold/4) // the others go on
 	}
 	if err != nil {
 		return err
@@ -236,7 +237,7 @@ func cutAndKill(ctx context.Context, a *attempt) error {
 	}
 	if a.random.IntN(2) == 0 {
 		a.note("after the cut")
-		err = errors.Join(err, whole(), rest(ctx, a.Hold/4), back())
+		err = errors.Join(err, whole(), clock.Rest(ctx, a.Hold/4), back())
 	} else {
 		a.note("during the cut")
 		err = errors.Join(err, back(), a.hold(ctx, a.Hold/2), whole())

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/job"
 )
 
@@ -240,7 +241,7 @@ func (r *Rig) discovered(ctx context.Context) (seconds float64, err error) {
 		if all {
 			return time.Since(began).Seconds(), nil
 		}
-		if err := rest(ctx, lookEvery); err != nil {
+		if err := clock.Rest(ctx, lookEvery); err != nil {
 			return 0, fmt.Errorf("%w: the nodes do not find each other: %w", ErrStuck, err)
 		}
 	}
@@ -264,7 +265,7 @@ func (r *Rig) reached(ctx context.Context, name string, version uint64) error {
 		if at, err := r.version(ctx, name); err == nil && at >= version {
 			return nil
 		}
-		if err := rest(ctx, lookEvery); err != nil {
+		if err := clock.Rest(ctx, lookEvery); err != nil {
 			return fmt.Errorf("%w: version %d of %s is not reached: %w", ErrStuck, version, name, err)
 		}
 	}

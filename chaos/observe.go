@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/journal"
 )
 
@@ -47,7 +48,7 @@ func Observe(r *Rig, job string, every time.Duration) *Observer {
 		}
 	}
 	o.loops.Go(func() {
-		for rest(ctx, every) == nil {
+		for clock.Rest(ctx, every) == nil {
 			var round sync.WaitGroup
 			for _, n := range r.Nodes(cluster.RoleServer, roleLearner) {
 				if n.Running() && !n.Frozen() {
@@ -62,7 +63,7 @@ func Observe(r *Rig, job string, every time.Duration) *Observer {
 		}
 	})
 	o.loops.Go(func() {
-		for rest(ctx, tailEvery) == nil {
+		for clock.Rest(ctx, tailEvery) == nil {
 			o.Sync()
 		}
 	})
@@ -134,7 +135,7 @@ func (o *Observer) Aim(ctx context.Context) error {
 		if hit {
 			return nil
 		}
-		if err := rest(ctx, tailEvery/4); err != nil {
+		if err := clock.Rest(ctx, tailEvery/4); err != nil {
 			return fmt.Errorf("no commit was seen under way: %w", err)
 		}
 	}
@@ -150,7 +151,7 @@ func (o *Observer) Progress(ctx context.Context, n int) error {
 		if done >= n {
 			return nil
 		}
-		if err := rest(ctx, lookEvery); err != nil {
+		if err := clock.Rest(ctx, lookEvery); err != nil {
 			return fmt.Errorf("%w: %d of %d commits more: %w", ErrStuck, done, n, err)
 		}
 	}

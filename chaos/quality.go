@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/metrics"
 	"github.com/driftmesh/driftmesh/paramserver"
@@ -24,7 +25,7 @@ func (r *Rig) Finished(ctx context.Context, name string) error {
 				return fmt.Errorf("%w: job %s is %s: %s", ErrStuck, name, j.Status, j.Reason)
 			}
 		}
-		if err := rest(ctx, lookEvery); err != nil {
+		if err := clock.Rest(ctx, lookEvery); err != nil {
 			return fmt.Errorf("%w: job %s does not finish: %w", ErrStuck, name, err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/cluster/faults"
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/freeport"
 	"github.com/driftmesh/driftmesh/internal/wire"
 )
@@ -328,20 +329,9 @@ func (r *Rig) Lead(ctx context.Context) (*Node, error) {
 				}
 			}
 		}
-		if err := rest(ctx, lookEvery); err != nil {
+		if err := clock.Rest(ctx, lookEvery); err != nil {
 			return nil, fmt.Errorf("no leader: %w", err)
 		}
-	}
-}
-
-func rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 
@@ -441,7 +431,7 @@ func (r *Rig) Voting(ctx context.Context) error {
 		if err == nil && reply.Quorum.Voters == len(r.Nodes(cluster.RoleServer)) {
 			return nil
 		}
-		if rerr := rest(ctx, lookEvery); rerr != nil {
+		if rerr := clock.Rest(ctx, lookEvery); rerr != nil {
 			return fmt.Errorf("%w: not every server votes: %w (last %w)", ErrStuck, rerr, err)
 		}
 	}
@@ -464,7 +454,7 @@ func (r *Rig) Replaced(ctx context.Context, old string, fresh *Node) error {
 			}
 		}
 		last = err
-		if err := rest(ctx, lookEvery); err != nil {
+		if err := clock.Rest(ctx, lookEvery); err != nil {
 			return fmt.Errorf("%w: %s does not vote: %w (last %w)", ErrStuck, fresh.Name, err, last)
 		}
 	}

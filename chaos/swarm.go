@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/job"
 )
 
@@ -104,9 +105,9 @@ func (cfg *SwarmConfig) begin(ctx context.Context, r *Rig, spec *job.Spec, slots
 			return err
 		}
 		if reply, err := r.Status(ctx, lead, spec.Name); err == nil && len(reply.Jobs) == 1 && reply.Jobs[0].Sessions >= cfg.Processes*slots {
-			return rest(ctx, settle)
+			return clock.Rest(ctx, settle)
 		}
-		if err := rest(ctx, lookEvery); err != nil {
+		if err := clock.Rest(ctx, lookEvery); err != nil {
 			return fmt.Errorf("%w: not every slot samples: %w", ErrStuck, err)
 		}
 	}
@@ -151,7 +152,7 @@ func (cfg *SwarmConfig) swarm(ctx context.Context, out *Swarm) (err error) {
 
 // idle measures what a mesh without a job uses, once its members know each other.
 func (cfg *SwarmConfig) idle(ctx context.Context, r *Rig) (all, most float64, err error) {
-	if err := rest(ctx, settle); err != nil {
+	if err := clock.Rest(ctx, settle); err != nil {
 		return 0, 0, err
 	}
 	before := map[string]time.Duration{}
@@ -160,7 +161,7 @@ func (cfg *SwarmConfig) idle(ctx context.Context, r *Rig) (all, most float64, er
 			return 0, 0, err
 		}
 	}
-	if err := rest(ctx, cfg.Idle); err != nil {
+	if err := clock.Rest(ctx, cfg.Idle); err != nil {
 		return 0, 0, err
 	}
 	for _, n := range r.Nodes() {

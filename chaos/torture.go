@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/rng"
 )
@@ -191,7 +192,7 @@ func (a *attempt) strike(ctx context.Context, fault func() error) error {
 
 // hold lets the fault last for a random time up to d.
 func (a *attempt) hold(ctx context.Context, d time.Duration) error {
-	err := rest(ctx, time.Duration((0.25+0.75*a.random.Float64())*float64(d)))
+	err := clock.Rest(ctx, time.Duration((0.25+0.75*a.random.Float64())*float64(d)))
 	a.to = time.Now()
 	return err
 }

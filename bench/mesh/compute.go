@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/driftmesh/driftmesh/bench/parts"
+	"github.com/driftmesh/driftmesh/internal/clock"
 )
 
 // course is a run of the binary on a job whose reward costs nothing: sampling and
@@ -132,7 +133,7 @@ const settling = 3 * time.Second
 
 // observe lets a run go on, and says what its processes used of its second part.
 func (b *bench) observe(ctx context.Context, pid int) (u usage, err error) {
-	if err := parts.Rest(ctx, settling); err != nil {
+	if err := clock.Rest(ctx, settling); err != nil {
 		return u, err
 	}
 	workers, others, err := family(pid)
@@ -144,7 +145,7 @@ func (b *bench) observe(ctx context.Context, pid int) (u usage, err error) {
 		return u, err
 	}
 	began := time.Now()
-	if err := parts.Rest(ctx, 3*b.long/2); err != nil {
+	if err := clock.Rest(ctx, 3*b.long/2); err != nil {
 		return u, err
 	}
 	w2, o2, err := both(workers, others)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/chaos"
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/journal"
 	"github.com/driftmesh/driftmesh/internal/wire"
@@ -91,7 +92,7 @@ func (p Publication) Measure(ctx context.Context) (out *Ages, err error) {
 		return pids
 	}()
 	out = &Ages{}
-	if err := Rest(ctx, 2*time.Second); err != nil { // gossip settles
+	if err := clock.Rest(ctx, 2*time.Second); err != nil { // gossip settles
 		return nil, err
 	}
 	if out.IdleCores, err = UsedCores(ctx, pids, p.For/2); err != nil {
@@ -100,7 +101,7 @@ func (p Publication) Measure(ctx context.Context) (out *Ages, err error) {
 	feeding, stop := context.WithCancel(ctx)
 	fed := make(chan error, 1)
 	go func() { fed <- keepFeeding(feeding, rig, id, p.Spec.Name, nodes[0]) }() // awaited below
-	err = Rest(ctx, time.Second)
+	err = clock.Rest(ctx, time.Second)
 	from := time.Now().UnixNano()
 	var cores, sent float64
 	if err == nil {
@@ -223,7 +224,7 @@ func UsedCores(ctx context.Context, pids []int, d time.Duration) (float64, error
 		return 0, err
 	}
 	began := time.Now()
-	if err := Rest(ctx, d); err != nil {
+	if err := clock.Rest(ctx, d); err != nil {
 		return 0, err
 	}
 	after, err := UsedCPU(pids)
@@ -251,7 +252,7 @@ func keepFeeding(ctx context.Context, rig *chaos.Rig, id, jobID, node string) er
 		}
 		if ctx.Err() == nil {
 			Tell("the learner moved: %v", err)
-			if err := Rest(ctx, PublishEvery); err != nil {
+			if err := clock.Rest(ctx, PublishEvery); err != nil {
 				break
 			}
 		}

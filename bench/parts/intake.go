@@ -184,7 +184,7 @@ func runIntake(ctx context.Context, args []string) error {
 	}
 	defer stop()
 	before, cpu, began := s.taken.Load(), OwnCPU(), time.Now()
-	if err := Rest(ctx, *seconds); err != nil {
+	if err := clock.Rest(ctx, *seconds); err != nil {
 		return err
 	}
 	n := float64(s.taken.Load() - before)
@@ -203,9 +203,9 @@ func (s *intakeServer) warm(ctx context.Context, samplers int) error {
 		n := len(s.marks)
 		s.mu.Unlock()
 		if n == samplers {
-			return Rest(ctx, time.Second)
+			return clock.Rest(ctx, time.Second)
 		}
-		if err := Rest(ctx, 10*time.Millisecond); err != nil {
+		if err := clock.Rest(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}

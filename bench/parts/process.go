@@ -33,18 +33,6 @@ func OnLeash(ctx context.Context) context.Context {
 	return ctx
 }
 
-// Rest waits for d, or fails when ctx ends first.
-func Rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // OwnCPU is what this process has used of the processor.
 func OwnCPU() time.Duration {
 	var u syscall.Rusage

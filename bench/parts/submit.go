@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/driftmesh/driftmesh/chaos"
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/job"
 )
 
@@ -37,7 +38,7 @@ func Submit(ctx context.Context, rig *chaos.Rig, spec *job.Spec) (*chaos.Node, s
 				}
 			}
 		}
-		if err := Rest(ctx, 20*time.Millisecond); err != nil {
+		if err := clock.Rest(ctx, 20*time.Millisecond); err != nil {
 			return nil, "", fmt.Errorf("job %s has no learner: %w", spec.Name, err)
 		}
 	}

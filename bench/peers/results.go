@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 
+	"github.com/driftmesh/driftmesh/bench/parts"
 	"github.com/driftmesh/driftmesh/internal/atomicfile"
 	"github.com/driftmesh/driftmesh/internal/plots"
 )
@@ -20,38 +20,15 @@ var numCPU = runtime.NumCPU()
 
 // header begins every file of results.
 type header struct {
-	Machine  hardware          `json:"machine"`
+	Machine  parts.Hardware    `json:"machine"`
 	Versions map[string]string `json:"versions"`
 	Rounds   int               `json:"rounds"`
 	Seconds  float64           `json:"seconds_per_measurement"`
 	Complete bool              `json:"complete"` // false: interrupted
 }
 
-type hardware struct {
-	CPU    string `json:"cpu"`
-	Cores  int    `json:"cores"`
-	Kernel string `json:"kernel"`
-	Go     string `json:"go"`
-}
-
-func machine() hardware {
-	h := hardware{Cores: numCPU, Go: runtime.Version()}
-	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(text)) {
-			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-				h.CPU = strings.TrimSpace(value)
-				break
-			}
-		}
-	}
-	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		h.Kernel = strings.TrimSpace(string(text))
-	}
-	return h
-}
-
 func (c *comparison) header() header {
-	return header{Machine: machine(), Versions: c.versions, Rounds: c.rounds, Seconds: c.seconds}
+	return header{Machine: parts.Machine(), Versions: c.versions, Rounds: c.rounds, Seconds: c.seconds}
 }
 
 // times is updates.json and sampling.json.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/driftmesh/driftmesh/chaos"
+	"github.com/driftmesh/driftmesh/internal/clock"
 )
 
 const mib = 1 << 20
@@ -126,21 +127,10 @@ func (c *comparison) weStart(ctx context.Context, r request, s *startup) error {
 		cmd.Process.Kill()
 		cmd.Wait() // it was killed
 	}()
-	if err := rest(ctx, steadySeconds*time.Second); err != nil {
+	if err := clock.Rest(ctx, steadySeconds*time.Second); err != nil {
 		return err
 	}
 	return s.weigh(cmd.Process.Pid)
-}
-
-func rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // weigh reads the memory of a process.

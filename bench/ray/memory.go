@@ -9,6 +9,7 @@ import (
 	"github.com/driftmesh/driftmesh/bench/parts"
 	"github.com/driftmesh/driftmesh/chaos"
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/clock"
 )
 
 // memory is what a sampler takes, in MiB of proportional set size.
@@ -53,7 +54,7 @@ func (c *comparison) workerPSS(ctx context.Context, slots int) (size float64, er
 	if err := sampling(ctx, rig, spec.Name, slots); err != nil {
 		return 0, err
 	}
-	if err := parts.Rest(ctx, settle); err != nil {
+	if err := clock.Rest(ctx, settle); err != nil {
 		return 0, err
 	}
 	bytes, err := chaos.PSS(rig.Nodes(cluster.RoleWorker)[0].PID())
@@ -72,7 +73,7 @@ func sampling(ctx context.Context, rig *chaos.Rig, jobID string, slots int) erro
 		if reply, err := rig.Status(ctx, lead, jobID); err == nil && len(reply.Jobs) == 1 && reply.Jobs[0].Sessions >= slots {
 			return nil
 		}
-		if err := parts.Rest(ctx, 20*time.Millisecond); err != nil {
+		if err := clock.Rest(ctx, 20*time.Millisecond); err != nil {
 			return fmt.Errorf("not all of %d slots sample: %w", slots, err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/driftmesh/driftmesh/bench/parts"
 	"github.com/driftmesh/driftmesh/chaos"
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/journal"
 )
 
@@ -39,14 +40,14 @@ func (c *comparison) training(ctx context.Context) (out *training, err error) {
 	if err := sampling(ctx, rig, spec.Name, parts.Samplers); err != nil {
 		return nil, err
 	}
-	if err := parts.Rest(ctx, settle); err != nil {
+	if err := clock.Rest(ctx, settle); err != nil {
 		return nil, err
 	}
 	before, from, err := trained(ctx, rig, spec.Name)
 	if err != nil {
 		return nil, err
 	}
-	if err := parts.Rest(ctx, 2*c.seconds); err != nil {
+	if err := clock.Rest(ctx, 2*c.seconds); err != nil {
 		return nil, err
 	}
 	after, to, err := trained(ctx, rig, spec.Name)

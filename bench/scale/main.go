@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/driftmesh/driftmesh/bench/parts"
 	"github.com/driftmesh/driftmesh/internal/scaling"
 )
 
@@ -89,7 +90,7 @@ func run(ctx context.Context, args []string) error {
 		return sleepAlone(alone, time.Duration(c.delays[0]*float64(time.Millisecond)), c.interval)
 	}
 	began := time.Now()
-	r := &results{Machine: machine(), Rollout: c.rollout, Seed: c.seed}
+	r := &results{Machine: parts.Machine(), Rollout: c.rollout, Seed: c.seed}
 	for _, d := range c.delays {
 		workers := c.workers
 		if c.beyond != "" && d == slices.Min(c.delays) {

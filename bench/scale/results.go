@@ -8,10 +8,10 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
+	"github.com/driftmesh/driftmesh/bench/parts"
 	"github.com/driftmesh/driftmesh/internal/atomicfile"
 	"github.com/driftmesh/driftmesh/internal/plots"
 	"github.com/driftmesh/driftmesh/internal/scaling"
@@ -19,39 +19,16 @@ import (
 
 // results is what a campaign publishes.
 type results struct {
-	Machine     hardware      `json:"machine"`
-	Seed        uint64        `json:"seed"`
-	Rollout     int           `json:"rollout"`
-	Took        float64       `json:"seconds_of_the_run"`
-	Series      []series      `json:"series"`
-	Model       scaling.Model `json:"model"`
-	Error       float64       `json:"model_rms_relative_error"`
-	Predictions []prediction  `json:"predictions"`
+	Machine     parts.Hardware `json:"machine"`
+	Seed        uint64         `json:"seed"`
+	Rollout     int            `json:"rollout"`
+	Took        float64        `json:"seconds_of_the_run"`
+	Series      []series       `json:"series"`
+	Model       scaling.Model  `json:"model"`
+	Error       float64        `json:"model_rms_relative_error"`
+	Predictions []prediction   `json:"predictions"`
 
 	fitted *scaling.Fit
-}
-
-type hardware struct {
-	CPU    string `json:"cpu"`
-	Cores  int    `json:"cores"`
-	Kernel string `json:"kernel"`
-	Go     string `json:"go"`
-}
-
-func machine() hardware {
-	h := hardware{Cores: runtime.NumCPU(), Go: runtime.Version()}
-	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(text)) {
-			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-				h.CPU = strings.TrimSpace(value)
-				break
-			}
-		}
-	}
-	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		h.Kernel = strings.TrimSpace(string(text))
-	}
-	return h
 }
 
 // prediction is the model's rate of a mesh that was not measured.

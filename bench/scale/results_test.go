@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/driftmesh/driftmesh/bench/parts"
 	"github.com/driftmesh/driftmesh/internal/scaling"
 )
 
@@ -15,7 +16,7 @@ import (
 // with a row per number of slots, and a plot.
 func TestPublish(t *testing.T) {
 	truth := scaling.Model{Own: 3e-4, Demand: 2e-5, Growth: 1e-3}
-	r := &results{Machine: machine(), Rollout: 8}
+	r := &results{Machine: parts.Machine(), Rollout: 8}
 	for _, ms := range []float64{1, 10, 100} {
 		s := series{DelayMS: ms}
 		most := 64

@@ -14,6 +14,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/cluster/local"
+	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/scaling"
@@ -207,7 +208,7 @@ func (m *benchMesh) assigned(ctx context.Context, spec *job.Spec) error {
 			}
 			return userFault{err}
 		}
-		if err := waitFor(ctx, lookAtRate); err != nil {
+		if err := clock.Rest(ctx, lookAtRate); err != nil {
 			return err
 		}
 	}
@@ -246,7 +247,7 @@ func (w *watch) until(ctx context.Context, so func() bool) error {
 		if time.Since(w.origin) > longest && len(w.steps) < 2 {
 			return fmt.Errorf("job %s trains on nothing", w.job)
 		}
-		if err := waitFor(ctx, lookAtRate); err != nil {
+		if err := clock.Rest(ctx, lookAtRate); err != nil {
 			return err
 		}
 	}
@@ -288,15 +289,4 @@ func (w *watch) look(ctx context.Context) error {
 		w.steps = append(w.steps, scaling.Step{At: time.Since(w.origin), Count: n})
 	}
 	return nil
-}
-
-func waitFor(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

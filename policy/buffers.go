@@ -1,6 +1,10 @@
 package policy
 
-import "github.com/driftmesh/driftmesh/internal/kernels"
+import (
+	"slices"
+
+	"github.com/driftmesh/driftmesh/internal/kernels"
+)
 
 // buffer is a matrix that grows by rows.
 type buffer struct {
@@ -27,8 +31,5 @@ func resize[T any](s *[]T, n int) []T {
 
 // extended is s with room for n elements at least, and what is in it.
 func extended[T any](s []T, n int) []T {
-	if n > cap(s) {
-		s = append(make([]T, 0, n+n/4), s...)
-	}
-	return s[:max(n, len(s))]
+	return slices.Grow(s, max(0, n-len(s)))[:max(n, len(s))]
 }

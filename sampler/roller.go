@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sort"
 
 	"github.com/driftmesh/driftmesh/envs"
@@ -68,8 +69,8 @@ func (r *Roller) Rehearse(tape policy.Tape) { r.tape, r.keep = tape, true }
 // sampled does not depend on it.
 func (r *Roller) Share(c policy.Cores) { r.tape.Share(c) }
 
-// Pass is the last Sample as its tape holds it, until the next one. It is for a
-// Roller that rehearses.
+// Pass is the last Sample as its tape holds it, until the next one. Without
+// Rehearse it has the states of the batch, and no transitions.
 func (r *Roller) Pass() policy.Pass { return policy.Pass{Batch: &r.batch, States: r.states} }
 
 // Env is the environment that is sampled.
@@ -148,7 +149,9 @@ func (r *Roller) SampleN(n int, params []float32, version, first uint64, dst []w
 // score gives the states from scored on their distributions.
 func (r *Roller) score(scored int, eps, temp float64) error {
 	n, width := r.batch.States.N, r.spec.Actions
-	r.q, r.cum = extended(r.q, n*width), extended(r.cum, n*width)
+	known, more := scored*width, (n-scored)*width
+	r.q = slices.Grow(r.q[:known], more)[:known+more]
+	r.cum = slices.Grow(r.cum[:known], more)[:known+more]
 	prob, err := r.tape.Extend()
 	if err != nil {
 		return err
@@ -259,11 +262,3 @@ func support(cum []float64) int {
 
 // uniform draws from [0, 1) with 53 bits.
 func uniform(p *rand.PCG) float64 { return float64(p.Uint64()>>11) / (1 << 53) }
-
-// extended is b with n elements at least, the first ones those of b.
-func extended[T any](b []T, n int) []T {
-	if cap(b) < n {
-		b = append(make([]T, 0, 2*n), b...)
-	}
-	return b[:max(n, len(b))]
-}

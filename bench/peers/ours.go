@@ -31,7 +31,7 @@ type ownSide struct {
 	alone   *sampler.Roller // samples and nothing else
 	batch   []wire.Trajectory
 	team    *cores.Team
-	states  float64 // scored in all updates: the distinct ones
+	states  float64 // scored in all batches: the distinct ones
 }
 
 // job is what `driftmesh train` would be given.
@@ -123,6 +123,7 @@ func (o *ownSide) sample(n int) (length float64, err error) {
 	return o.repeat(n, func() (err error) {
 		o.batch, err = o.alone.SampleN(o.spec.Train.Batch, o.updater.Params(), 0, first, o.batch)
 		first += uint64(o.spec.Train.Batch)
+		o.states += float64(o.alone.Pass().Batch.States.N)
 		return err
 	})
 }
@@ -167,21 +168,13 @@ func timed(run func(int) (float64, error), seconds float64, least int) (a answer
 	return a, nil
 }
 
-// distinct is the number of cells that a batch visits: so many states must be
-// scored at least.
-func distinct(batch []wire.Trajectory, g grid) float64 {
-	seen := map[int]bool{}
-	for i := range batch {
-		at := 0
-		seen[at] = true
-		for _, a := range batch[i].Actions {
-			if int(a) < g.Dim {
-				at += int(math.Pow(float64(g.Height), float64(a)))
-				seen[at] = true
-			}
-		}
-	}
-	return float64(len(seen))
+// counted is timed, and the mean number of distinct states of a batch.
+func (o *ownSide) counted(run func(int) (float64, error), r *request) (a answer, err error) {
+	batches := 0
+	before := o.states
+	a, err = timed(func(n int) (float64, error) { batches += n; return run(n) }, r.Seconds, r.Least)
+	a.States = (o.states - before) / float64(batches)
+	return a, err
 }
 
 // maxChecked is the number of cells up to which the exact distance is computed.
@@ -315,15 +308,11 @@ func (*ownSide) answer(o **ownSide, r *request) (any, error) {
 	case "check":
 		return (*o).check()
 	case "update":
-		before, from := (*o).states, (*o).updater.Version()
-		a, err := timed((*o).run, r.Seconds, r.Least)
-		a.States = ((*o).states - before) / float64((*o).updater.Version()-from)
+		a, err := (*o).counted((*o).run, r)
 		a.Sgemm = sgemm(r.Batch)
 		return a, err
 	case "sample":
-		a, err := timed((*o).sample, r.Seconds, r.Least)
-		a.States = distinct((*o).batch, r.Grid)
-		return a, err
+		return (*o).counted((*o).sample, r)
 	case "quality":
 		return (*o).quality(r)
 	case "prepare":

@@ -73,13 +73,6 @@ func Axpy(alpha float32, x, y []float32) {
 	blas.Saxpy(len(x), alpha, x, 1, y, 1)
 }
 
-// Zero clears a matrix.
-func Zero(m Matrix) {
-	for i := range m.Rows {
-		clear(m.Row(i))
-	}
-}
-
 // Transpose writes srcᵀ to dst, which has at least as many rows as src has
 // columns, and as many columns as src has rows.
 func Transpose(dst, src Matrix) {

@@ -112,15 +112,9 @@ func LayerBackward(dst, a, b, y Matrix, act Activation, add bool) {
 	}
 }
 
-// MulNN adds a·b to dst (a is m×k, b k×n, dst m×n). Kernels may pass over zeros of
-// a, so that one hides a non-finite element of b.
-func MulNN(dst, a, b Matrix) {
-	p := product{dst: dst, a: a, b: b, slope: 1}
-	p.compute()
-}
-
 // MulTN adds aᵀ·b to dst (a is k×m, b k×n, dst m×n): the gradient of a weight
-// matrix, summed over the rows of a batch in order. Zeros are as in MulNN.
+// matrix, summed over the rows of a batch in order. Kernels may pass over zeros of a, so that one
+// hides a non-finite element of b.
 func MulTN(dst, a, b Matrix) {
 	p := product{dst: dst, a: a, b: b, turned: true, slope: 1}
 	p.compute()

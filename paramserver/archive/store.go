@@ -49,9 +49,12 @@ func OpenFolder(dir string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	leftovers, err := filepath.Glob(filepath.Join(dir, "*", "*.tmp")) // half-written at a crash
-	for _, path := range leftovers {
-		err = errors.Join(err, os.Remove(path))
+	for _, pattern := range []string{".*.tmp-*", "*.tmp"} { // half-written at a crash; the second by fileblob, once
+		leftovers, lerr := filepath.Glob(filepath.Join(dir, "*", pattern))
+		err = errors.Join(err, lerr)
+		for _, path := range leftovers {
+			err = errors.Join(err, os.Remove(path))
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("archive %s: %w", dir, errors.Join(err, s.Close()))
@@ -112,42 +115,59 @@ func (s *Store) Put(ctx context.Context, job, id string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := s.bucket.WriteAll(ctx, k, data, &blob.WriterOptions{ContentType: "application/vnd.apache.parquet"}); err != nil {
-		return fmt.Errorf("archive: write %s: %w", k, err)
+	if s.root != "" {
+		err = s.writeFile(ctx, k, data)
+	} else {
+		err = s.upload(ctx, k, data)
 	}
-	if err := s.sync(k); err != nil {
+	if err != nil {
 		return fmt.Errorf("archive: write %s: %w", k, err)
 	}
 	return nil
 }
 
-// sync makes a file of a folder durable. fileblob renames without it, so that a
-// power cut could leave a name with nothing behind it.
-func (s *Store) sync(k string) error {
-	if s.root == "" {
-		return nil
-	}
-	path := filepath.Join(s.root, filepath.FromSlash(k))
-	f, err := os.Open(path)
+// upload writes a blob. One that could not be written whole is given up before it
+// is closed: closing is what makes it appear under its name.
+func (s *Store) upload(ctx context.Context, k string, data []byte) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w, err := s.bucket.NewWriter(ctx, k, &blob.WriterOptions{ContentType: "application/vnd.apache.parquet"})
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+	if _, err := w.Write(data); err != nil {
+		cancel()
+		return errors.Join(err, w.Close())
+	}
+	return w.Close()
+}
+
+// writeFile writes a blob of a folder. fileblob would not do: it syncs nothing, so
+// that a power cut could leave a name with nothing behind it, and so can its
+// WriteAll on a full disk.
+func (s *Store) writeFile(ctx context.Context, k string, data []byte) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
+	path := s.path(k)
 	dir := filepath.Dir(path)
-	if err := atomicfile.SyncDir(dir); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := atomicfile.WriteBytes(path, 0o644, data); err != nil {
 		return err
 	}
 	if _, known := s.synced.Load(dir); known {
 		return nil
 	}
-	err = atomicfile.SyncDir(s.root) // the job's folder may be new
+	err := atomicfile.SyncDir(s.root) // the job's folder may be new
 	if err == nil {
 		s.synced.Store(dir, true)
 	}
 	return err
 }
+
+func (s *Store) path(k string) string { return filepath.Join(s.root, filepath.FromSlash(k)) }
 
 // Get returns a segment, its hash compared: ErrNotHeld where it is missing, and
 // ErrSegment where its bytes are not what they were; those are put aside.
@@ -167,7 +187,7 @@ func (s *Store) Get(ctx context.Context, n *wire.SegmentName) ([]byte, error) {
 		err = wire.CheckSegment(n, data)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrSegment, k, errors.Join(err, s.putAside(ctx, k)))
+		return nil, fmt.Errorf("%w: %s: %w", ErrSegment, k, errors.Join(err, s.putAside(k)))
 	}
 	return data, nil
 }
@@ -191,14 +211,11 @@ func (s *Store) read(ctx context.Context, k string, size int64) ([]byte, error) 
 
 // putAside renames what is damaged: it counts as missing from now on, and
 // whoever wants to look at it can.
-func (s *Store) putAside(ctx context.Context, k string) error {
+func (s *Store) putAside(k string) error {
 	if s.shared || s.still {
 		return nil // another reader's network may be at fault
 	}
-	if err := s.bucket.Copy(ctx, k+damaged, k, nil); err != nil {
-		return err
-	}
-	return s.bucket.Delete(ctx, k)
+	return os.Rename(s.path(k), s.path(k+damaged))
 }
 
 // Holds says whether a segment is here. Only its name was looked for.

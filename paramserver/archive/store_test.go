@@ -3,9 +3,12 @@ package archive
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/driftmesh/driftmesh/internal/wire"
@@ -59,6 +62,59 @@ func TestStoreKeepsSegments(t *testing.T) {
 	}
 	if _, err := s.Get(ctx, name); !errors.Is(err, ErrNotHeld) {
 		t.Errorf("what was deleted: %v", err)
+	}
+}
+
+// TestAFullDiskLeavesNoSegmentBehind: one that could not be written is not there,
+// not even its name, and one that was there stays whole.
+func TestAFullDiskLeavesNoSegmentBehind(t *testing.T) {
+	dir := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=1m", "driftmesh-test", dir).CombinedOutput(); err != nil {
+		t.Skipf("no tmpfs of 1 MiB can be mounted here (root may): %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, shared := range []bool{false, true} {
+		t.Run(fmt.Sprintf("shared=%v", shared), func(t *testing.T) {
+			root := filepath.Join(dir, "archive")
+			s, err := OpenFolder(root)
+			if shared {
+				s, err = OpenBucket(t.Context(), "file://"+dir, "cluster")
+				root = filepath.Join(dir, "cluster")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := errors.Join(s.Close(), os.RemoveAll(root)); err != nil {
+					t.Error(err)
+				}
+			}()
+			ctx, whole, filler := t.Context(), bytes.Repeat([]byte("x"), 100<<10), filepath.Join(root, "filler")
+			if err := s.Put(ctx, "grid", "before", whole); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filler, make([]byte, 2<<20), 0o644); !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("2 MiB fit into 1: %v", err)
+			}
+			for _, id := range []string{"before", "late"} {
+				if err := s.Put(ctx, "grid", id, whole); !errors.Is(err, syscall.ENOSPC) {
+					t.Errorf("put %s on a full disk: %v", id, err)
+				}
+			}
+			if held, err := s.Holds(ctx, "grid", "late"); held || err != nil {
+				t.Errorf("what was not written is held: %v, %v", held, err)
+			}
+			if got, err := s.Get(ctx, promise("grid", "before", whole)); err != nil || !bytes.Equal(got, whole) {
+				t.Errorf("what was there before: %d bytes, %v", len(got), err)
+			}
+			if names, err := filepath.Glob(filepath.Join(root, "grid", "*")); err != nil || len(names) != 1 {
+				t.Errorf("left behind: %q, %v", names, err)
+			}
+		})
 	}
 }
 

@@ -18,6 +18,17 @@ type Spec struct {
 	Features        int    // width of the sparse binary feature vector
 	MaxActive       int    // most active features of any state
 	MaxSteps        int    // most forward actions of any trajectory, the stop action included
+
+	// Positions and Vocabulary say that states are places which each hold a token
+	// or are empty: feature position·Vocabulary + token is active where one is set.
+	// Further features come after these. 0 for other environments.
+	Positions, Vocabulary int
+
+	// ActionDim is the number of coordinates of an action where actions are points
+	// of a space: an action is then ActionDim words, the bits of a float32 each, and
+	// Actions and BackwardActions are 0. Dense is the width of the dense features
+	// that such an environment has in place of the sparse ones.
+	ActionDim, Dense int
 }
 
 // Env is one environment with fixed parameters. It is immutable and may be

@@ -9,9 +9,14 @@ import (
 // FromSpec builds the model that a job describes for an environment. Faults
 // are *fielderr.Error with paths inside p.
 func FromSpec(p job.Policy, env envs.Spec) (Model, error) {
-	if p.Kind != "mlp" {
-		return nil, fielderr.New("kind", p.Kind, `"mlp"`)
+	switch p.Kind {
+	case "mlp":
+		return mlpFromSpec(p, env)
 	}
+	return nil, fielderr.New("kind", p.Kind, `"mlp"`)
+}
+
+func mlpFromSpec(p job.Policy, env envs.Spec) (Model, error) {
 	c := MLPConfig{Hidden: p.Hidden, Activation: p.Activation}
 	switch p.Backward {
 	case "joint", "frozen", "max_likelihood":

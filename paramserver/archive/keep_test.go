@@ -69,6 +69,25 @@ func TestRepair(t *testing.T) {
 	if got := counts(); got != 0 {
 		t.Errorf("%d segments are on one node after damage", got)
 	}
+	// A copy elsewhere that has another size is none, though nobody there has read it.
+	g := listed[1]
+	at = slices.IndexFunc(all[1:], func(n *Node) bool {
+		held, err := holds(t.Context(), n.Store, "grid", g.ID)
+		return held && err == nil && n.Node != gone
+	}) + 1
+	if err := os.WriteFile(all[at].Store.path("grid/"+g.ID+suffix), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	all[0].Care(t.Context())
+	whole := 0
+	for _, n := range all {
+		if _, err := n.Store.Get(t.Context(), SegmentName("grid", &g)); err == nil {
+			whole++
+		}
+	}
+	if whole < 2 {
+		t.Errorf("%d whole copies after one was cut short", whole)
+	}
 }
 
 // TestSweep removes orphans of fenced epochs, commits that never were, and what

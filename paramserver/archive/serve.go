@@ -87,17 +87,26 @@ func (n *Node) Get(ctx context.Context, r *wire.GetSegmentRequest) ([]byte, erro
 	return data, err
 }
 
-// Holds implements cluster.ArchiveServer.
+// Holds implements cluster.ArchiveServer. A segment of another size than is listed
+// is not held.
 func (n *Node) Holds(ctx context.Context, r *wire.HoldsRequest) (*wire.HoldsReply, error) {
 	if err := r.Check(); err != nil {
 		return nil, err
 	}
+	listed := map[string]int64{}
+	n.State.Read(func(s *fsm.State) {
+		for _, g := range s.Segments(r.Job) {
+			listed[g.ID] = g.Bytes
+		}
+	})
 	out := &wire.HoldsReply{Held: make([]bool, len(r.Segments))}
 	for i, id := range r.Segments {
-		var err error
-		if out.Held[i], err = n.Store.Holds(ctx, r.Job, id); err != nil {
+		size, err := n.Store.Size(ctx, r.Job, id)
+		if err != nil {
 			return nil, err
 		}
+		want, known := listed[id]
+		out.Held[i] = size >= 0 && (!known || size == want)
 	}
 	return out, nil
 }

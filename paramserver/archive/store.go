@@ -218,17 +218,21 @@ func (s *Store) putAside(k string) error {
 	return os.Rename(s.path(k), s.path(k+damaged))
 }
 
-// Holds says whether a segment is here. Only its name was looked for.
-func (s *Store) Holds(ctx context.Context, job, id string) (bool, error) {
+// Size is the size of a segment in bytes, −1 where it is not here. Its bytes are
+// not looked at.
+func (s *Store) Size(ctx context.Context, job, id string) (int64, error) {
 	k, err := key(job, id)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
-	held, err := s.bucket.Exists(ctx, k)
-	if err != nil {
-		return false, fmt.Errorf("archive: look for %s: %w", k, err)
+	a, err := s.bucket.Attributes(ctx, k)
+	switch {
+	case gcerrors.Code(err) == gcerrors.NotFound:
+		return -1, nil
+	case err != nil:
+		return 0, fmt.Errorf("archive: look for %s: %w", k, err)
 	}
-	return held, nil
+	return a.Size, nil
 }
 
 // Delete removes a segment, and what was put aside of it.

@@ -45,10 +45,10 @@ func TestStoreKeepsSegments(t *testing.T) {
 	if got, err := s.Get(ctx, name); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("%q, %v", got, err)
 	}
-	if held, err := s.Holds(ctx, "grid", "a"); !held || err != nil {
+	if held, err := holds(ctx, s, "grid", "a"); !held || err != nil {
 		t.Error(held, err)
 	}
-	if held, err := s.Holds(ctx, "other", "a"); held || err != nil {
+	if held, err := holds(ctx, s, "other", "a"); held || err != nil {
 		t.Error(held, err)
 	}
 	list, err := s.List(ctx, "grid")
@@ -105,7 +105,7 @@ func TestAFullDiskLeavesNoSegmentBehind(t *testing.T) {
 					t.Errorf("put %s on a full disk: %v", id, err)
 				}
 			}
-			if held, err := s.Holds(ctx, "grid", "late"); held || err != nil {
+			if held, err := holds(ctx, s, "grid", "late"); held || err != nil {
 				t.Errorf("what was not written is held: %v, %v", held, err)
 			}
 			if got, err := s.Get(ctx, promise("grid", "before", whole)); err != nil || !bytes.Equal(got, whole) {
@@ -149,7 +149,7 @@ func TestStoreFindsDamage(t *testing.T) {
 		if _, err := s.Get(ctx, promise("grid", "a", data)); !errors.Is(err, ErrSegment) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if held, err := s.Holds(ctx, "grid", "a"); held || err != nil {
+		if held, err := holds(ctx, s, "grid", "a"); held || err != nil {
 			t.Errorf("%s: still held (%v)", name, err)
 		}
 		if list, err := s.List(ctx, "grid"); err != nil || len(list) != 1 || !list[0].Damaged {
@@ -210,7 +210,7 @@ func TestSharedFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for s, want := range map[*Store]bool{one: true, again: true, other: false} {
-		if held, err := s.Holds(t.Context(), "grid", "a"); held != want || err != nil || !s.Shared() {
+		if held, err := holds(t.Context(), s, "grid", "a"); held != want || err != nil || !s.Shared() {
 			t.Errorf("held %v, want %v (%v)", held, want, err)
 		}
 	}

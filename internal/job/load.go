@@ -77,17 +77,34 @@ func Parse(name string, data []byte, sets []string) (*Spec, *Source, error) {
 	if src.Empty() {
 		return nil, src, err
 	}
+	return spec.settle(name, src, err)
+}
+
+// Decode is Parse for a job that is part of another document, with fields
+// replaced. Its faults have the lines of the document that each value came from.
+func Decode(name string, part strictyaml.Part, replaced []strictyaml.Replacement) (*Spec, *Source, error) {
+	spec := Default()
+	src, err := part.Decode(replaced, spec)
+	if src.Empty() {
+		return nil, src, err
+	}
+	return spec.settle(name, src, err)
+}
+
+// settle gives what was decoded the defaults that depend on other fields, and
+// validates it.
+func (s *Spec) settle(name string, src *Source, err error) (*Spec, *Source, error) {
 	if !src.Given("name") {
 		base := filepath.Base(name)
 		if stem := strings.TrimSuffix(base, filepath.Ext(base)); safeName.MatchString(stem) {
-			spec.Name = stem
+			s.Name = stem
 		}
 	}
-	if !src.Given("mesh.replay_max") && spec.Train.Batch <= maxBatch {
-		spec.Mesh.ReplayMax = min(max(spec.Mesh.ReplayMax, replayBatches*spec.Train.Batch), maxBatch)
+	if !src.Given("mesh.replay_max") && s.Train.Batch <= maxBatch {
+		s.Mesh.ReplayMax = min(max(s.Mesh.ReplayMax, replayBatches*s.Train.Batch), maxBatch)
 	}
-	if err := src.Locate(errors.Join(err, spec.Validate())); err != nil {
+	if err := src.Locate(errors.Join(err, s.Validate())); err != nil {
 		return nil, src, err
 	}
-	return spec, src, nil
+	return s, src, nil
 }

@@ -28,9 +28,11 @@ var ErrEmpty = errors.New("the file is empty; want a YAML mapping")
 // place: syntax, unknown fields (ErrUnknownField, with a suggestion), values
 // of the wrong type (fielderr.Error). A field at fault keeps its default.
 //
-// Field types: string, int, int64, uint64, float64, []int, []float64,
-// []string, map[string]any, structs, schedule.Value, and pointers to them
-// (null clears those). Numbers are finite. In a map[string]any, whole numbers
+// Field types: string, int, int64, uint64, float64, bool, lists of them,
+// map[string]any, structs, schedule.Value, Part, and pointers to them (null
+// clears those). A list of structs of which a string field has the tag
+// yaml:",key" is written as a mapping: each entry is a struct, or its field with
+// the tag yaml:",value". Numbers are finite. In a map[string]any, whole numbers
 // are int64, also when written 8.0, because JSON does not tell the two apart;
 // other numbers are float64.
 func Parse(name string, data []byte, overrides []string, out any) (*Source, error) {
@@ -47,7 +49,7 @@ func Parse(name string, data []byte, overrides []string, out any) (*Source, erro
 		// Overrides alone are no document, and their faults would be noise.
 		return src, src.join(b.faults)
 	}
-	d := &decoder{target: reflect.TypeOf(out).Elem()}
+	d := &decoder{target: reflect.TypeOf(out).Elem(), file: name}
 	if _, ok := root.value.([]entry); !ok {
 		if !root.broken {
 			d.wrong(root, "", "a mapping with "+strings.Join(names(d.target), ", "))
@@ -68,6 +70,7 @@ func Parse(name string, data []byte, overrides []string, out any) (*Source, erro
 type decoder struct {
 	faults []locatedError
 	target reflect.Type // what the whole document decodes to
+	file   string       // its name, for parts
 }
 
 func (d *decoder) wrong(n *node, path, want string) {
@@ -88,12 +91,20 @@ func (d *decoder) decode(n *node, path string, v reflect.Value) {
 		d.schedule(n, path, v)
 		return
 	}
+	if v.Type() == partType {
+		v.Set(reflect.ValueOf(Part{d.file, n}))
+		return
+	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		d.pointer(n, path, v)
 	case reflect.Struct:
 		d.mapping(n, path, v)
 	case reflect.Slice:
+		if _, _, ok := keyed(v.Type().Elem()); ok {
+			d.table(n, path, v)
+			return
+		}
 		d.list(n, path, v)
 	case reflect.Map:
 		d.free(n, path, v)
@@ -121,6 +132,12 @@ func (d *decoder) decode(n *node, path string, v reflect.Value) {
 		} else {
 			d.wrong(n, path, "an integer of at least 0")
 		}
+	case reflect.Bool:
+		if b, ok := n.value.(bool); ok {
+			v.SetBool(b)
+			return
+		}
+		d.wrong(n, path, "true or false")
 	case reflect.Float64:
 		if x, ok := number(n.value); ok {
 			v.SetFloat(x)
@@ -196,20 +213,46 @@ func (d *decoder) mapping(n *node, path string, v reflect.Value) {
 		return
 	}
 	for _, e := range entries {
-		i := slices.Index(names(v.Type()), e.key)
+		fields := fieldsOf(v.Type())
+		i := slices.IndexFunc(fields, func(f fieldOf) bool { return f.name == e.key })
 		if i < 0 {
 			d.unknown(e, path, v.Type())
 			continue
 		}
-		d.decode(e.value, joinPath(path, e.key), v.Field(i))
+		d.decode(e.value, joinPath(path, e.key), v.FieldByIndex(fields[i].index))
 	}
+}
+
+// fieldOf is a field of a struct that documents name. An embedded struct
+// without a tag has its fields in the same mapping as its owner's.
+type fieldOf struct {
+	name  string
+	index []int
+}
+
+func fieldsOf(t reflect.Type) []fieldOf {
+	var out []fieldOf
+	for i := range t.NumField() {
+		f := t.Field(i)
+		tag := f.Tag.Get("yaml")
+		if f.Anonymous && tag == "" {
+			for _, inner := range fieldsOf(f.Type) {
+				out = append(out, fieldOf{inner.name, append([]int{i}, inner.index...)})
+			}
+			continue
+		}
+		if name, _, _ := strings.Cut(tag, ","); name != "" && name != "-" {
+			out = append(out, fieldOf{name, []int{i}})
+		}
+	}
+	return out
 }
 
 // names lists the fields of a struct as the document writes them.
 func names(t reflect.Type) []string {
-	out := make([]string, t.NumField())
-	for i := range out {
-		out[i], _, _ = strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+	var out []string
+	for _, f := range fieldsOf(t) {
+		out = append(out, f.name)
 	}
 	return out
 }
@@ -229,14 +272,14 @@ func find(t reflect.Type, path, name string) string {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if t.Kind() != reflect.Struct || t == scheduleType {
+	if t.Kind() != reflect.Struct || t == scheduleType || t == partType {
 		return ""
 	}
-	for i, n := range names(t) {
-		if n == name {
-			return joinPath(path, n)
+	for _, f := range fieldsOf(t) {
+		if f.name == name {
+			return joinPath(path, name)
 		}
-		if p := find(t.Field(i).Type, joinPath(path, n), name); p != "" {
+		if p := find(t.FieldByIndex(f.index).Type, joinPath(path, f.name), name); p != "" {
 			return p
 		}
 	}

@@ -19,6 +19,7 @@ import (
 type Source struct {
 	name   string   // of the file, as messages show it
 	sets   []string // the overrides, "path=value"
+	others []string // further files that values came from
 	root   *node
 	places map[string]place // by canonical path
 	broken map[string]bool  // canonical paths of values that could not be read
@@ -201,8 +202,11 @@ func (s *Source) wrap(f locatedError) error {
 		return f.err
 	}
 	fault := &Fault{File: s.name, Line: f.at.line, Column: f.at.col, Err: f.err, at: f.at}
-	if f.at.set > 0 {
+	switch {
+	case f.at.set > 0:
 		fault.File, fault.Set = "", s.sets[f.at.set-1]
+	case f.at.doc > 0:
+		fault.File = s.others[f.at.doc-1]
 	}
 	return fault
 }

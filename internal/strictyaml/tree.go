@@ -25,13 +25,16 @@ const (
 
 // place is where something was written: in the file (set 0), or in the value
 // of the set-th override. Line and column count from 1; zero means unknown.
-type place struct{ set, line, col int }
+// doc is 0 but for what was put in from another file.
+type place struct{ set, line, col, doc int }
 
 // before orders places as a reader meets them: the file, then the overrides.
 func (p place) before(q place) bool {
 	switch {
 	case p.set != q.set:
 		return p.set < q.set
+	case p.doc != q.doc:
+		return p.doc < q.doc
 	case p.line != q.line:
 		return p.line < q.line
 	}
@@ -105,7 +108,7 @@ func (b *builder) place(t *token.Token) place {
 	if t == nil || t.Position == nil {
 		return place{set: b.set}
 	}
-	return place{b.set, t.Position.Line, t.Position.Column}
+	return place{set: b.set, line: t.Position.Line, col: t.Position.Column}
 }
 
 // parse returns the tree of a text with exactly one document, nil when there
@@ -317,5 +320,5 @@ func invalidUTF8(s string) int {
 
 func placeOf(set int, text string, offset int) place {
 	head := text[:offset]
-	return place{set, 1 + strings.Count(head, "\n"), offset - strings.LastIndexByte(head, '\n')}
+	return place{set: set, line: 1 + strings.Count(head, "\n"), col: offset - strings.LastIndexByte(head, '\n')}
 }

@@ -16,6 +16,9 @@ import (
 	"github.com/driftmesh/driftmesh/paramserver/optim"
 )
 
+// ErrNonFinite says that training diverged.
+var ErrNonFinite = errors.New("parameters are not finite")
+
 // ErrState says that committed or checkpointed learner state does not fit the job.
 var ErrState = errors.New("state does not fit this job")
 
@@ -46,7 +49,7 @@ type private struct {
 // Marshal returns the published and the private part of the present state.
 func (u *Updater) Marshal() (params, priv []byte, err error) {
 	if !finiteBits(u.params) {
-		return nil, nil, fmt.Errorf("version %d: parameters are not finite", u.version)
+		return nil, nil, fmt.Errorf("version %d: %w", u.version, ErrNonFinite)
 	}
 	opt := u.opt.State()
 	p := private{

@@ -41,21 +41,43 @@ func header(c draw.Canvas, title, yLabel string, legend []legendEntry) draw.Canv
 	}
 	style := top(textStyle(labelSize, ink.light, false))
 	c.FillText(style, vg.Point{X: c.Min.X, Y: c.Max.Y}, yLabel)
-	x := c.Max.X
-	for i := len(legend) - 1; i >= 0; i-- {
-		e := legend[i]
-		x -= style.Width(e.name)
-		c.FillText(style, vg.Point{X: x, Y: c.Max.Y}, e.name)
-		x -= 22
+	const sample, gap = 22, 14 // before a name, and between entries
+	total := style.Width(yLabel)
+	for _, e := range legend {
+		total += sample + style.Width(e.name) + gap
+	}
+	entry := func(e legendEntry, x vg.Length) {
+		c.FillText(style, vg.Point{X: x + sample, Y: c.Max.Y}, e.name)
 		y := c.Max.Y - labelSize*0.62
 		if e.block {
 			fillRect(c, e.color, x+6, y-4, x+16, y+4)
 		} else {
 			c.StrokeLine2(draw.LineStyle{Color: e.color, Width: 1.8, Dashes: e.dashes}, x, y, x+17, y)
 		}
-		x -= 14
 	}
-	c.Max.Y -= labelSize * 1.7
+	if total <= c.Max.X-c.Min.X {
+		x := c.Max.X
+		for i := len(legend) - 1; i >= 0; i-- {
+			x -= style.Width(legend[i].name) + sample
+			entry(legend[i], x)
+			x -= gap
+		}
+		c.Max.Y -= labelSize * 1.7
+		return c
+	}
+	// Lines of their own, below the label.
+	c.Max.Y -= labelSize * 1.5
+	x := c.Min.X
+	for _, e := range legend {
+		width := style.Width(e.name) + sample
+		if x > c.Min.X && x+width > c.Max.X {
+			x = c.Min.X
+			c.Max.Y -= labelSize * 1.4
+		}
+		entry(e, x)
+		x += width + gap
+	}
+	c.Max.Y -= labelSize * 1.8
 	return c
 }
 

@@ -1,0 +1,212 @@
+package experiment
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/driftmesh/driftmesh/internal/runs"
+)
+
+// Record is the result of one task.
+type Record struct {
+	Part   string  `json:"part"`
+	Cell   string  `json:"cell"`
+	Seed   uint64  `json:"seed"`
+	ID     string  `json:"id,omitempty"` // of its folder in cells/
+	Status string  `json:"status"`
+	Note   string  `json:"note,omitempty"` // why it diverged or was refused
+	At     []Value `json:"at"`             // the cell's values
+	// Values are the metrics at the end, and the times; those that are not known
+	// are absent. A diverged task has none.
+	Values map[string]float64 `json:"values,omitempty"`
+	// Budget is the number of updates that a time would not have been reached in.
+	Budget float64 `json:"budget,omitempty"`
+
+	Points  []Point `json:"-"`
+	Seconds float64 `json:"-"` // of training, or of computing, and of evaluating:
+	Eval    float64 `json:"-"`
+	Table   *Table  `json:"-"` // of a computation
+}
+
+// Point is one evaluation of a training.
+type Point struct {
+	Updates, Trajectories float64
+	Values                map[string]float64
+}
+
+// record reads the result of a task from its folder.
+func (r *Runner) record(t Task) (*Record, error) {
+	for _, p := range r.Plan.Parts {
+		if p.Name == t.Cell.Part {
+			return readRecord(r.Dir, p, t)
+		}
+	}
+	return nil, fmt.Errorf("no part %q", t.Cell.Part)
+}
+
+func readRecord(dir string, p *Part, t Task) (*Record, error) {
+	rec := &Record{Part: p.Name, Cell: t.Cell.Name, Seed: t.Seed, ID: t.ID, Status: Pending, At: t.Cell.Values, Budget: t.Cell.Budget}
+	if t.Cell.Refused != "" {
+		rec.ID, rec.Status, rec.Note = "", Refused, t.Cell.Refused
+		return rec, nil
+	}
+	folder := filepath.Join(dir, cellsDir, t.ID)
+	o, err := readOutcome(folder)
+	if err != nil || o == nil {
+		return rec, err
+	}
+	rec.Status, rec.Note = o.Status, o.Error
+	if p.Kind != Train {
+		return rec, rec.readTable(folder)
+	}
+	if rec.Points, err = readPoints(folder); err != nil {
+		return nil, err
+	}
+	timings, err := runs.ReadTimings(folder)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(timings); n > 0 {
+		rec.Seconds, rec.Eval = float64(timings[n-1].Seconds), float64(timings[n-1].EvalSeconds)
+	}
+	if rec.Status == Finished {
+		rec.Values = p.values(rec.Points)
+	}
+	return rec, nil
+}
+
+func (rec *Record) readTable(folder string) error {
+	data, err := os.ReadFile(filepath.Join(folder, tableFile))
+	if err != nil {
+		return err
+	}
+	rec.Table = &Table{}
+	if err := json.Unmarshal(data, rec.Table); err != nil {
+		return fmt.Errorf("%s: damaged file: %w", filepath.Join(folder, tableFile), err)
+	}
+	rec.Values = rec.Table.Values
+	if data, err = os.ReadFile(filepath.Join(folder, secondsFile)); err == nil {
+		var s struct {
+			Seconds float64 `json:"seconds"`
+		}
+		if json.Unmarshal(data, &s) == nil {
+			rec.Seconds = s.Seconds
+		}
+	}
+	return nil
+}
+
+// readPoints reads every number of every line of metrics.jsonl under its dotted
+// name, so that a metric added there needs nothing here.
+func readPoints(folder string) ([]Point, error) {
+	file, err := os.Open(filepath.Join(folder, runs.MetricsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var out []Point
+	in := bufio.NewScanner(file)
+	in.Buffer(nil, 16<<20)
+	for in.Scan() {
+		var row map[string]any
+		if err := json.Unmarshal(bytes.TrimSpace(in.Bytes()), &row); err != nil {
+			break // torn by a crash; the run cuts it off when it goes on
+		}
+		values := map[string]float64{}
+		numbersOf("", row, values)
+		derive(values)
+		out = append(out, Point{Updates: values["version"], Trajectories: values["trajectories"], Values: values})
+	}
+	return out, in.Err()
+}
+
+// numbersOf collects the numbers below v by dotted path. Lists are left out.
+func numbersOf(path string, v any, out map[string]float64) {
+	switch v := v.(type) {
+	case float64:
+		out[path] = v
+	case map[string]any:
+		for k, inner := range v {
+			at := k
+			if path != "" {
+				at = path + "." + k
+			}
+			numbersOf(at, inner, out)
+		}
+	}
+}
+
+// derive adds what studies ask for and no row has.
+func derive(v map[string]float64) {
+	if exact, ok := v["log_z_exact"]; ok {
+		if got, ok := v["log_z"]; ok {
+			v["log_z_error"] = math.Abs(got - exact)
+		}
+		if got, ok := v["log_z_is"]; ok {
+			v["log_z_is_error_abs"] = math.Abs(got - exact)
+		}
+	}
+}
+
+// values are the part's metrics at the end, and its times.
+func (p *Part) values(points []Point) map[string]float64 {
+	out := map[string]float64{}
+	if len(points) == 0 {
+		return out
+	}
+	last := points[len(points)-1].Values
+	for _, m := range p.Metrics {
+		if x, ok := last[m]; ok {
+			out[m] = x
+		}
+	}
+	for _, t := range p.Times {
+		if x, ok := t.first(points); ok {
+			out[t.Name] = x
+		}
+	}
+	return out
+}
+
+// first returns the number of updates at the first of Runs successive
+// evaluations that meet the condition. Rows that lack one of its metrics are no
+// evaluation.
+func (t Time) first(points []Point) (float64, bool) {
+	when, err := parseCondition(t.When)
+	if err != nil {
+		return 0, false
+	}
+	run, begin := 0, 0.0
+	for _, p := range points {
+		if !when.known(p.Values) {
+			continue
+		}
+		if !when.holds(p.Values) {
+			run = 0
+			continue
+		}
+		if run++; run == 1 {
+			begin = p.Updates
+		}
+		if run == max(t.Runs, 1) {
+			return begin, true
+		}
+	}
+	return 0, false
+}
+
+// isTime says whether a value is a time: censored where it is absent.
+func (p *Part) isTime(name string) bool {
+	return slices.ContainsFunc(p.Times, func(t Time) bool { return t.Name == name })
+}

@@ -1,0 +1,192 @@
+package experiment
+
+import (
+	"errors"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+)
+
+// Results are all tasks of a plan, done or not.
+type Results struct {
+	Plan    *Plan     `json:"plan"`
+	Records []*Record `json:"records"`
+
+	studyText []byte
+}
+
+// Collect reads what became of every task of the plan.
+func (r *Runner) Collect() (*Results, error) {
+	out := &Results{Plan: r.Plan, studyText: r.Study.Text}
+	for _, p := range r.Plan.Parts {
+		for _, c := range p.Cells {
+			for _, seed := range p.Seeds {
+				rec, err := readRecord(r.Dir, p, Task{c, seed, c.taskID(seed)})
+				if err != nil {
+					return nil, err
+				}
+				out.Records = append(out.Records, rec)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Count returns the numbers of tasks that are done, diverged, and in all;
+// refused combinations are none.
+func (r *Results) Count() (done, diverged, total int) {
+	for _, rec := range r.Records {
+		switch rec.Status {
+		case Refused:
+			continue
+		case Diverged:
+			diverged++
+			done++
+		case Finished:
+			done++
+		}
+		total++
+	}
+	return done, diverged, total
+}
+
+// CountCell counts as Count, for one cell.
+func (r *Results) CountCell(part, cell string) (done, diverged int) {
+	for _, rec := range r.of(part, cell) {
+		switch rec.Status {
+		case Diverged:
+			diverged++
+			done++
+		case Finished:
+			done++
+		}
+	}
+	return done, diverged
+}
+
+// of lists the records of a cell, by seed.
+func (r *Results) of(part, cell string) []*Record {
+	var out []*Record
+	for _, rec := range r.Records {
+		if rec.Part == part && rec.Cell == cell {
+			out = append(out, rec)
+		}
+	}
+	return out
+}
+
+// names are the metrics and times that a part reports, in order: what the study
+// lists, or what its records have.
+func (r *Results) names(p *Part) []string {
+	out := slices.Clone(p.Metrics)
+	if p.Kind != Train && len(out) == 0 {
+		seen := map[string]bool{}
+		for _, rec := range r.Records {
+			if rec.Part == p.Name {
+				for name := range rec.Values {
+					seen[name] = true
+				}
+			}
+		}
+		out = slices.Sorted(maps.Keys(seen))
+	}
+	for _, t := range p.Times {
+		out = append(out, t.Name)
+	}
+	return out
+}
+
+// Summary is one metric of one cell over its seeds.
+type Summary struct {
+	Interval
+	Median   float64 // of a time, with those never reached as the largest
+	Never    int     // a time that was not reached
+	Diverged int
+	Done     int
+	Time     bool
+}
+
+func (r *Results) summarise(p *Part, cell, name string) Summary {
+	s := Summary{Time: p.isTime(name)}
+	var values []float64
+	for _, rec := range r.of(p.Name, cell) {
+		switch rec.Status {
+		case Diverged:
+			s.Diverged++
+			s.Done++
+		case Finished:
+			s.Done++
+			if x, ok := rec.Values[name]; ok {
+				values = append(values, x)
+			} else if s.Time {
+				s.Never++
+			}
+		}
+	}
+	s.Interval = MeanOf(values)
+	s.Median = Median(values, s.Never+s.Diverged)
+	return s
+}
+
+// baselineOf returns the cell that a cell is compared with: the one that agrees
+// with it on every axis but those of the baseline. Nil where there is none, or
+// where it is the cell itself.
+func (p *Part) baselineOf(c *Cell) *Cell {
+	if len(p.Baseline) == 0 || c.has(p.Baseline) {
+		return nil
+	}
+	want := slices.Clone(c.Values)
+	for i, v := range want {
+		for _, b := range p.Baseline {
+			if b.Axis == v.Axis {
+				want[i] = b
+			}
+		}
+	}
+	i := slices.IndexFunc(p.Cells, func(other *Cell) bool { return slices.Equal(other.Values, want) })
+	if i < 0 || p.Cells[i].Refused != "" {
+		return nil
+	}
+	return p.Cells[i]
+}
+
+// pair compares two cells of a part, or of two results, on one metric.
+func pair(name string, isTime, higher bool, a, b []*Record, margin float64) Paired {
+	var as, bs []side
+	for _, x := range a {
+		i := slices.IndexFunc(b, func(y *Record) bool { return y.Seed == x.Seed })
+		if i < 0 || !done(x) || !done(b[i]) {
+			continue
+		}
+		as, bs = append(as, sideOf(x, name, isTime)), append(bs, sideOf(b[i], name, isTime))
+	}
+	return pairUp(name, as, bs, higher, margin)
+}
+
+func done(r *Record) bool { return r.Status == Finished || r.Status == Diverged }
+
+func sideOf(r *Record, name string, isTime bool) side {
+	s := side{diverged: r.Status == Diverged}
+	s.value, s.known = r.Values[name]
+	s.known = s.known && !math.IsNaN(s.value)
+	if isTime {
+		s.budget = r.Budget
+	}
+	return s
+}
+
+// betterHigher are metrics of which more is better, by the beginning of their
+// names; of all others less is.
+var betterHigher = []string{"modes_", "ess", "elbo", "spearman", "pearson", "best_", "top", "diversity", "updates_per_s", "trajectories_per_s", "min_mass", "cosine"}
+
+// higherIsBetter says how a part orders a metric.
+func (p *Part) higherIsBetter(name string) bool {
+	if p.isTime(name) {
+		return false
+	}
+	return slices.Contains(p.Higher, name) || slices.ContainsFunc(betterHigher, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+// errNoResults says that a folder holds none.
+var errNoResults = errors.New("no results of driftmesh experiment run")

@@ -179,8 +179,8 @@ func (p Paired) Text() string {
 	if p.Verdict == NotWorse {
 		out += fmt.Sprintf(" (margin %g %%)", p.Margin)
 	}
-	if p.Censored > 0 {
-		out += fmt.Sprintf("; %d censored", p.Censored)
+	if p.CensoredA+p.CensoredB > 0 {
+		out += fmt.Sprintf("; never %d : %d", p.CensoredA, p.CensoredB)
 	}
 	if p.LostA+p.LostB > 0 {
 		out += fmt.Sprintf("; diverged %d : %d", p.LostA, p.LostB)

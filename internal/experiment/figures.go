@@ -122,6 +122,15 @@ func (p *Part) lineName(c *Cell) string {
 	return c.Values[p.lineAxis()].Text
 }
 
+// short names a cell by its values alone.
+func (c *Cell) short() string {
+	values := make([]string, len(c.Values))
+	for i, v := range c.Values {
+		values[i] = v.Text
+	}
+	return strings.Join(values, ", ")
+}
+
 // groups cuts a panel into charts of a few lines, the baseline in each.
 func (p *Part) groups(cells []*Cell) [][]*Cell {
 	var base []*Cell
@@ -236,12 +245,14 @@ func (r *Results) curve(p *Part, c *Cell, metric string) (xs, mean, low, high []
 func (r *Results) timeFigures(p *Part, t Time) []figure {
 	var out []figure
 	var rows []plots.IntervalRow
+	longest := 0.0
 	for _, c := range p.Cells {
 		if c.Refused != "" {
 			continue
 		}
+		longest = max(longest, c.Budget)
 		s := r.summarise(p, c.Name, t.Name)
-		row := plots.IntervalRow{Label: c.Name, Low: math.NaN(), Mid: s.Median, High: math.NaN(), Note: fmt.Sprintf("%d of %d", s.N, s.Done)}
+		row := plots.IntervalRow{Label: c.short(), Low: math.NaN(), Mid: s.Median, High: math.NaN(), Note: fmt.Sprintf("%d of %d", s.N, s.Done)}
 		for _, rec := range r.of(p.Name, c.Name) {
 			if x, ok := rec.Values[t.Name]; ok {
 				row.Points = append(row.Points, x)
@@ -264,7 +275,7 @@ func (r *Results) timeFigures(p *Part, t Time) []figure {
 		}
 		out = append(out, figure{title: title,
 			caption: fmt.Sprintf("Updates until %s, %d evaluations running: every seed, their range, and the median (a seed that never got there counts as later than any). At the right: how many got there.", t.When, t.Runs),
-			plot:    plots.Intervals{Title: title, X: plots.Axis{Label: "optimiser updates", Include: []float64{0}, Pad: true}, Rows: chunk}})
+			plot:    plots.Intervals{Title: title, X: plots.Axis{Label: "optimiser updates", Include: []float64{0, longest}}, Rows: chunk}})
 	}
 	return out
 }

@@ -74,9 +74,10 @@ type Paired struct {
 	Diff Interval `json:"difference"`
 	// Base is the mean of B over the same seeds.
 	Base runs.Float `json:"base"`
-	// Censored counts pairs in which a time was not reached by one or both: it is
+	// CensoredA and CensoredB count times that a side did not reach: they are
 	// taken as the budget, so that the difference is a bound and no estimate.
-	Censored int `json:"censored,omitempty"`
+	CensoredA int `json:"censored_a,omitempty"`
+	CensoredB int `json:"censored_b,omitempty"`
 	// Lost counts pairs that are left out because a side diverged: of A, and of B.
 	LostA int `json:"diverged_a,omitempty"`
 	LostB int `json:"diverged_b,omitempty"`
@@ -115,11 +116,11 @@ func (p *Paired) judge() {
 	}
 	margin := math.Abs(float64(p.Base)) * p.Margin / 100
 	switch {
-	case high < 0:
+	case p.CensoredA == 0 && high < 0:
 		p.Verdict = Better
-	case high <= margin:
+	case p.CensoredA == 0 && high <= margin:
 		p.Verdict = NotWorse
-	case low > margin:
+	case p.CensoredB == 0 && low > margin:
 		p.Verdict = Worse
 	}
 }
@@ -147,17 +148,14 @@ func pairUp(metric string, a, b []side, higher bool, margin float64) Paired {
 		if x.diverged || y.diverged {
 			continue
 		}
-		censored := false
-		for _, s := range []*side{&x, &y} {
+		for s, count := range map[*side]*int{&x: &p.CensoredA, &y: &p.CensoredB} {
 			if !s.known && s.budget > 0 {
-				s.value, s.known, censored = s.budget, true, true
+				s.value, s.known = s.budget, true
+				*count++
 			}
 		}
 		if !x.known || !y.known {
 			continue
-		}
-		if censored {
-			p.Censored++
 		}
 		diffs = append(diffs, x.value-y.value)
 		base = append(base, y.value)

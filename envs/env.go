@@ -29,6 +29,11 @@ type Spec struct {
 	// Actions and BackwardActions are 0. Dense is the width of the dense features
 	// that such an environment has in place of the sparse ones.
 	ActionDim, Dense int
+
+	// Points are the coordinates of what the forward actions lead to, one point for
+	// each action, where actions are places in a space (a mixture's cells); nil
+	// elsewhere. Not to be changed.
+	Points [][]float64
 }
 
 // Env is one environment with fixed parameters. It is immutable and may be

@@ -12,8 +12,12 @@ func FromSpec(p job.Policy, env envs.Spec) (Model, error) {
 	switch p.Kind {
 	case "mlp":
 		return mlpFromSpec(p, env)
+	case "tabular":
+		return tabularFromSpec(p, env)
+	case "normal":
+		return normalFromSpec(p, env)
 	}
-	return nil, fielderr.New("kind", p.Kind, `"mlp"`)
+	return nil, fielderr.New("kind", p.Kind, "mlp, tabular or normal")
 }
 
 func mlpFromSpec(p job.Policy, env envs.Spec) (Model, error) {

@@ -47,7 +47,10 @@ func (s *session) finish(_ context.Context, u *paramserver.Updater, outcome stri
 		paramserver.AddExact(&row, rep)
 		data.Objects = &report.Distribution{Target: expAll(exact.LogTarget()), Model: expAll(logModel)}
 		if _, params, err := registry.Open(s.spec.Env.Name, s.spec.Env.Params); err == nil && params["dim"] == 2 {
-			h, _ := params["height"].(int)
+			h, ok := params["height"].(int)
+			if !ok {
+				h, _ = params["cells"].(int) // of a mixture
+			}
 			data.Objects.Rows, data.Objects.Cols = h, h
 			data.Objects.RowLabel, data.Objects.ColLabel = "first coordinate", "second coordinate"
 		}

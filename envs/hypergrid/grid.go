@@ -28,6 +28,8 @@ func newGrid(c Config) *Grid {
 			Features:        c.Dim * c.Height,
 			MaxActive:       c.Dim,
 			MaxSteps:        c.Dim*(c.Height-1) + 1,
+			Positions:       c.Dim, // each holds a coordinate
+			Vocabulary:      c.Height,
 		},
 		rewards: newRewards(c),
 	}

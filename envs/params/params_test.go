@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -103,5 +104,32 @@ func TestOneOf(t *testing.T) {
 		if got := params.OneOf(name, known); got != want {
 			t.Errorf("%q: %s", name, got)
 		}
+	}
+}
+
+func TestFloats(t *testing.T) {
+	list := []float64{1}
+	bind := []params.Binding{params.Floats("weights", &list, "masses")}
+	for _, c := range []struct {
+		given any
+		want  []float64
+	}{
+		{[]any{0.5, uint64(2), "1e-3", json.Number("4")}, []float64{0.5, 2, 1e-3, 4}},
+		{[]float64{7}, []float64{7}},
+		{3, []float64{3}},
+		{[]any{}, []float64{}},
+	} {
+		if err := params.Decode(bind, map[string]any{"weights": c.given}); err != nil || !slices.Equal(list, c.want) {
+			t.Errorf("%v becomes %v: %v", c.given, list, err)
+		}
+	}
+	for _, wrong := range []any{"many", []any{1, "x"}, map[string]any{}, nil, make([]float64, 5000)} {
+		var fault *fielderr.Error
+		if err := params.Decode(bind, map[string]any{"weights": wrong}); !errors.As(err, &fault) || fault.Path != "weights" {
+			t.Errorf("%.20v: %v", wrong, err)
+		}
+	}
+	if info := params.Describe(bind)[0]; info.Type != "list of numbers" {
+		t.Errorf("described as %+v", info)
 	}
 }

@@ -6,6 +6,7 @@ package registry
 import (
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/envs/hypergrid"
+	"github.com/driftmesh/driftmesh/envs/mixture"
 	"github.com/driftmesh/driftmesh/envs/params"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 )
@@ -33,6 +34,12 @@ func table() []entry {
 		define("hypergrid",
 			"walk up a D-dimensional grid and stop; the reward has one bump in every corner",
 			hypergrid.Default, hypergrid.Bind, hypergrid.New),
+		define("mixture",
+			"one step to a cell of a 1-D or 2-D grid; the reward is a sum of Gaussian humps",
+			mixture.Default, mixture.Bind, mixture.New),
+		define("categorical",
+			"one step to one of some objects with given rewards",
+			mixture.DefaultCategorical, mixture.BindCategorical, mixture.NewCategorical),
 	}
 }
 

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ func TestDefaultsOpen(t *testing.T) {
 			t.Errorf("%s calls itself %s", info.Name, env.Spec().Name)
 		}
 		for _, p := range info.Params {
-			if resolved[p.Name] != p.Default || p.Doc == "" {
+			if !reflect.DeepEqual(resolved[p.Name], p.Default) || p.Doc == "" {
 				t.Errorf("%s: %s is %v, listed as %v (%s)", info.Name, p.Name, resolved[p.Name], p.Default, p.Doc)
 			}
 		}

@@ -33,7 +33,7 @@ type Env struct {
 
 // Policy describes the network.
 type Policy struct {
-	Kind       string `json:"kind" yaml:"kind"`             // mlp
+	Kind       string `json:"kind" yaml:"kind"`             // mlp | tabular | normal
 	Hidden     []int  `json:"hidden" yaml:"hidden"`         // widths of the trunk shared by P_F and P_B
 	Activation string `json:"activation" yaml:"activation"` // relu | leaky_relu | tanh
 	// Backward is how P_B is learned: joint | frozen | uniform | max_likelihood (f-TB, "Learned backward policy").

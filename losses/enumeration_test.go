@@ -111,6 +111,18 @@ func TestExpectedGradientLearned(t *testing.T) {
 	}
 }
 
+// TestExpectedGradientExact: with log Z known, no trajectory touches another's
+// weight, so the expectation is ∇D_f at any K, one included.
+func TestExpectedGradientExact(t *testing.T) {
+	m := smallTabular()
+	for _, row := range Table() {
+		for _, k := range []int{1, 2} {
+			got := m.expectedGradient(t, objective(t, row.Example, Exact), k)
+			wantVector(t, row.Example, got, m.divergenceGradient(mustParse(t, row.Example)), 1, 1e-12)
+		}
+	}
+}
+
 func TestExpectedGradientBatchMean(t *testing.T) {
 	m := smallTabular()
 	want := m.divergenceGradient(reverseKL)

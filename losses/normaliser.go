@@ -9,8 +9,8 @@ import (
 )
 
 // Normaliser is where the constant c that is added to the residuals comes from
-// (the residuals having log Z = 0). Only Learned's is an estimate of log Z; the
-// others belong to the loss.
+// (the residuals having log Z = 0). Only Learned's is an estimate of log Z, and
+// Exact's is log Z; the others belong to the loss.
 type Normaliser string
 
 const (
@@ -26,11 +26,14 @@ const (
 	LeaveOneOut Normaliser = "leave_one_out"
 	// Running averages c* over updates, per group.
 	Running Normaliser = "running"
+	// Exact takes c = log Z, known from the environment and not trained: what the
+	// theorem about on-policy gradients asks for.
+	Exact Normaliser = "exact"
 )
 
 // Normalisers lists all modes.
 func Normalisers() []Normaliser {
-	return []Normaliser{Learned, BatchMean, BatchOptimal, LeaveOneOut, Running}
+	return []Normaliser{Learned, BatchMean, BatchOptimal, LeaveOneOut, Running, Exact}
 }
 
 // ParseNormaliser reads a mode; the error is a *fielderr.Error.
@@ -39,7 +42,7 @@ func ParseNormaliser(text string) (Normaliser, error) {
 	if slices.Contains(Normalisers(), n) {
 		return n, nil
 	}
-	return "", fielderr.New("normaliser", text, "learned, batch_mean, batch_optimal, leave_one_out or running")
+	return "", fielderr.New("normaliser", text, "learned, batch_mean, batch_optimal, leave_one_out, running or exact")
 }
 
 // Group sizes for BatchOptimal with members other than reverse_kl. At K = 2 it

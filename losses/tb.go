@@ -61,7 +61,7 @@ type Input struct {
 	LogBehaviour []float64
 	// Groups are the normaliser groups, in [0, Config.Groups); nil: all in 0.
 	Groups []int32
-	// LogZ is the learned scalar; used by Learned only.
+	// LogZ is the learned scalar, or the exact value; used by Learned and Exact only.
 	LogZ float64
 	// Weights are positive and say how much each trajectory counts; nil: all
 	// alike. Loss, gradients and fitted normalisers are weighted means: an
@@ -240,7 +240,7 @@ func (t *TB) normalise(d Divergence, in *Input, out *Output) error {
 // constant returns the c of one group and advances the running average.
 func (t *TB) constant(d Divergence, g int, logZ float64, delta, scratch []float64) float64 {
 	switch t.cfg.Normaliser {
-	case Learned:
+	case Learned, Exact:
 		return logZ
 	case BatchMean:
 		if allEqual(delta) {

@@ -189,6 +189,9 @@ func (u *Updater) residuals(batch []wire.Trajectory) {
 		in.Lag = append(in.Lag, int64(u.version)-int64(batch[i].Version))
 	}
 	in.LogZ = u.LogZ()
+	if u.known != nil {
+		in.LogZ = u.known.at(beta)
+	}
 	u.weigh(batch)
 }
 

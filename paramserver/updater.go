@@ -32,6 +32,7 @@ type Updater struct {
 	frozen *frozenBackward // P_B as it was at version 0; nil unless the spec freezes it
 	asm    *policy.Assembler
 	loss   *losses.TB
+	known  *knownLogZ // nil unless the normaliser is exact
 	opt    *optim.Optimiser
 
 	params       []float32
@@ -139,6 +140,11 @@ func describe(spec *job.Spec) (*Updater, error) {
 	}
 	if err := checkSize(spec, u.layout); err != nil {
 		return nil, err
+	}
+	if spec.Loss.Normaliser == string(losses.Exact) {
+		if u.known, err = newKnownLogZ(env, spec); err != nil {
+			return nil, fielderr.Prefix("loss", err)
+		}
 	}
 	if m, ok := env.(envs.Moded); ok && m.NumModes() > 0 {
 		u.moded, u.modes = m, metrics.NewModes(m.NumModes())

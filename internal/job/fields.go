@@ -48,7 +48,7 @@ var fields = map[string]field{
 	"loss.parameter":     {doc: "Overrides the member's own parameter (alpha, k); may be annealed.", min: -inf, max: inf},
 	"loss.tail":          {doc: "Beyond |delta| = tail the loss goes on linearly, so that weights stay bounded; may be annealed.", max: inf, above: true},
 	"loss.temper":        {doc: "Tempering g(beta delta)/beta^2; it changes the member, see the effective alpha in reports. May be annealed.", max: inf, above: true},
-	"loss.normaliser":    {doc: "Where log Z comes from: a trained scalar, or fitted to each batch.", enum: []string{"learned", "batch_mean", "batch_optimal", "leave_one_out", "running"}},
+	"loss.normaliser":    {doc: "Where log Z comes from: a trained scalar, fitted to each batch, or known (exact) where the environment is small enough or has a closed form.", enum: []string{"learned", "batch_mean", "batch_optimal", "leave_one_out", "running", "exact"}},
 	"loss.running_decay": {doc: "Weight of the past in the running normaliser.", max: 1, below: true},
 	"loss.log_z_init":    {doc: "First value of a learned log Z.", min: -inf, max: inf},
 

@@ -51,7 +51,7 @@ type Loss struct {
 	Parameter *schedule.Value `json:"parameter,omitempty" yaml:"parameter,omitempty"`
 	Tail      *schedule.Value `json:"tail,omitempty" yaml:"tail,omitempty"`
 	Temper    *schedule.Value `json:"temper,omitempty" yaml:"temper,omitempty"`
-	// Normaliser: learned | batch_mean | batch_optimal | leave_one_out | running.
+	// Normaliser: learned | batch_mean | batch_optimal | leave_one_out | running | exact.
 	Normaliser string `json:"normaliser" yaml:"normaliser"`
 	// RunningDecay is the weight of the past in the running normaliser, in [0, 1).
 	RunningDecay float64 `json:"running_decay" yaml:"running_decay"`

@@ -18,7 +18,7 @@ const module = "github.com/driftmesh/driftmesh/"
 // rank orders the top-level folders: a package may import folders of a lower
 // rank, and its own.
 var rank = map[string]int{
-	"cmd": 5, "bench": 5, "chaos": 4, "sampler": 3, "paramserver": 3,
+	"cmd": 5, "bench": 5, "chaos": 4, "study": 4, "sampler": 3, "paramserver": 3,
 	"cluster": 2, "losses": 2, "policy": 2, "envs": 2, "metrics": 2,
 	"internal": 1,
 }

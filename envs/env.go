@@ -27,13 +27,16 @@ type Spec struct {
 	// ActionDim is the number of coordinates of an action where actions are points
 	// of a space: an action is then ActionDim words, the bits of a float32 each, and
 	// Actions and BackwardActions are 0. Dense is the width of the dense features
-	// that such an environment has in place of the sparse ones.
+	// that such an environment has in place of the sparse ones; its States are Points.
 	ActionDim, Dense int
 
 	// Points are the coordinates of what the forward actions lead to, one point for
 	// each action, where actions are places in a space (a mixture's cells); nil
 	// elsewhere. Not to be changed.
 	Points [][]float64
+	// Sigma is the noise, per unit of time, of the reference process of a diffusion
+	// sampler, whose MaxSteps steps take one unit together. 0 for other environments.
+	Sigma float64
 }
 
 // Env is one environment with fixed parameters. It is immutable and may be

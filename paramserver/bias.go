@@ -79,16 +79,15 @@ func (k *biasTracker) regionOf(actions []int32) string {
 	if k.regions == nil {
 		return ""
 	}
-	spec := k.regions.Spec()
-	row, action := []int32{0}, []int32{0}
+	spec, row := k.regions.Spec(), []int32{0}
+	words := spec.Words()
 	k.one.Reset(row)
-	for i, a := range actions {
-		action[0] = a
-		if i >= spec.MaxSteps || k.one.Terminal(0) || k.one.Forward(row, action) != nil {
+	for at := 0; at+words <= len(actions); at += words {
+		if at >= spec.MaxSteps*words || k.one.Terminal(0) || k.one.Forward(row, actions[at:at+words]) != nil {
 			return "(invalid)"
 		}
 	}
-	if !k.one.Terminal(0) {
+	if !k.one.Terminal(0) || len(actions)%words != 0 {
 		return "(invalid)"
 	}
 	return k.regions.Region(k.one, 0)

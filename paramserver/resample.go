@@ -19,6 +19,7 @@ import (
 type resampler struct {
 	env    envs.Env
 	spec   envs.Spec
+	words  int // of an action
 	seed   uint64
 	source []byte // key of s0
 
@@ -27,6 +28,7 @@ type resampler struct {
 	distinct policy.States
 	pcg      []rand.PCG
 	logPB    []float32 // distinct × backward actions
+	normal   []float64 // moments of P_B where actions are points
 	legal    []bool    // of one row
 	key      []byte
 	active   []int32 // rows that are not at s0 yet
@@ -38,7 +40,7 @@ type resampler struct {
 func newResampler(env envs.Env, seed uint64) *resampler {
 	spec := env.Spec()
 	return &resampler{
-		env: env, spec: spec, seed: seed, source: env.NewStates(1).AppendKey(nil, 0),
+		env: env, spec: spec, words: spec.Words(), seed: seed, source: env.NewStates(1).AppendKey(nil, 0),
 		dedupe: policy.NewDeduper(env), legal: make([]bool, spec.BackwardActions),
 	}
 }
@@ -77,6 +79,9 @@ func (r *resampler) sample(tape policy.Tape, params []float32, update uint64, ob
 	}
 	for i := range dst {
 		slices.Reverse(dst[i].Actions)
+		for at := 0; r.words > 1 && at < len(dst[i].Actions); at += r.words {
+			slices.Reverse(dst[i].Actions[at : at+r.words])
+		}
 	}
 	return dst, nil
 }
@@ -86,16 +91,21 @@ func (r *resampler) sample(tape policy.Tape, params []float32, update uint64, ob
 func (r *resampler) back(tape policy.Tape, params []float32, dst []wire.Trajectory) error {
 	r.dedupe.Start(&r.distinct)
 	r.at = r.at[:0]
+	points := r.spec.Continuous()
 	for _, row := range r.active {
 		r.states.BackwardMask(int(row), r.legal)
 		at := int32(-1)
-		if slices.Contains(r.legal, true) {
+		if points || slices.Contains(r.legal, true) {
 			at = r.dedupe.Add(r.states, int(row))
 		}
 		r.at = append(r.at, at)
 	}
 	width := r.spec.BackwardActions
-	if r.distinct.N > 0 {
+	if points {
+		if err := r.moments(tape, params); err != nil {
+			return fmt.Errorf("P_B of replayed objects: %w", err)
+		}
+	} else if r.distinct.N > 0 {
 		r.logPB = slices.Grow(r.logPB[:0], r.distinct.N*width)[:r.distinct.N*width]
 		if err := tape.LogProbs(params, &r.distinct, policy.Backward, r.logPB); err != nil {
 			return fmt.Errorf("P_B of replayed objects: %w", err)
@@ -103,6 +113,10 @@ func (r *resampler) back(tape policy.Tape, params []float32, dst []wire.Trajecto
 	}
 	r.undo = r.undo[:0]
 	for k, row := range r.active {
+		if points {
+			r.undo = r.draw(r.undo, int(r.at[k]), &r.pcg[row])
+			continue
+		}
 		b := envs.Only
 		if at := int(r.at[k]); at >= 0 {
 			b = choose(r.logPB[at*width:(at+1)*width], &r.pcg[row])
@@ -116,7 +130,7 @@ func (r *resampler) back(tape policy.Tape, params []float32, dst []wire.Trajecto
 	}
 	under := r.active[:0]
 	for k, row := range r.active {
-		dst[row].Actions = append(dst[row].Actions, r.redo[k])
+		dst[row].Actions = append(dst[row].Actions, r.redo[k*r.words:(k+1)*r.words]...)
 		if r.key = r.states.AppendKey(r.key[:0], int(row)); string(r.key) != string(r.source) {
 			under = append(under, row)
 		}

@@ -77,7 +77,7 @@ func (u *Updater) rehearsed(pass policy.Pass, batch []wire.Trajectory) bool {
 		return false
 	}
 	for i := range batch {
-		lo, hi := pass.Batch.FOffset[i], pass.Batch.FOffset[i+1]
+		lo, hi := int(pass.Batch.FOffset[i])*u.words, int(pass.Batch.FOffset[i+1])*u.words
 		if batch[i].Version != u.version || !slices.Equal(pass.Batch.FAction[lo:hi], batch[i].Actions) {
 			return false
 		}

@@ -27,6 +27,7 @@ type Updater struct {
 	// Warnings are about settings that are legal but known to mislead.
 	Warnings []string
 
+	words  int           // of an action
 	layout policy.Layout // the model's, and log_z
 	tape   policy.Tape
 	frozen *frozenBackward // P_B as it was at version 0; nil unless the spec freezes it
@@ -129,8 +130,9 @@ func describe(spec *job.Spec) (*Updater, error) {
 	if err != nil {
 		return nil, fielderr.Prefix("policy", err)
 	}
+	shape := env.Spec()
 	u := &Updater{
-		Spec: spec, Env: env, Model: model, Warnings: warnings,
+		Spec: spec, Env: env, Model: model, Warnings: warnings, words: shape.Words(),
 		layout: model.Layout().Append(LogZName, "log_z", 1),
 		asm:    policy.NewAssembler(env),
 		loss:   loss,

@@ -19,6 +19,7 @@ var ErrTooLarge = errors.New("policy: batch too large")
 type Assembler struct {
 	env    envs.Env
 	spec   envs.Spec
+	words  int // of an action
 	states envs.States
 	trace  *Trace
 
@@ -28,7 +29,8 @@ type Assembler struct {
 
 // NewAssembler returns an Assembler for trajectories of env.
 func NewAssembler(env envs.Env) *Assembler {
-	return &Assembler{env: env, spec: env.Spec(), trace: NewTrace(env)}
+	spec := env.Spec()
+	return &Assembler{env: env, spec: spec, words: spec.Words(), trace: NewTrace(env)}
 }
 
 // KeepDuplicates is that of Deduper.
@@ -58,8 +60,9 @@ func (a *Assembler) Assemble(actions [][]int32, b *Batch) error {
 	}
 	for i, taken := range actions {
 		if !a.states.Terminal(i) {
-			return &TrajectoryError{Trajectory: i, Step: len(taken),
-				Reason: fmt.Sprintf("ends after %d actions in the unfinished %s", len(taken), a.states.Text(i))}
+			steps := len(taken) / a.words
+			return &TrajectoryError{Trajectory: i, Step: steps,
+				Reason: fmt.Sprintf("ends after %d actions in the unfinished %s", steps, a.states.Text(i))}
 		}
 	}
 	a.trace.Finish()
@@ -70,12 +73,16 @@ func (a *Assembler) Assemble(actions [][]int32, b *Batch) error {
 func (a *Assembler) measure(actions [][]int32) (longest int, err error) {
 	total := 0
 	for i, taken := range actions {
-		if len(taken) > a.spec.MaxSteps {
+		if len(taken) > a.spec.MaxSteps*a.words {
 			return 0, &TrajectoryError{Trajectory: i, Step: a.spec.MaxSteps,
-				Reason: fmt.Sprintf("has %d actions; %s takes at most %d", len(taken), a.spec.Name, a.spec.MaxSteps)}
+				Reason: fmt.Sprintf("has %d actions; %s takes at most %d", len(taken)/a.words, a.spec.Name, a.spec.MaxSteps)}
+		}
+		if a.words > 1 && len(taken)%a.words != 0 {
+			return 0, &TrajectoryError{Trajectory: i, Step: len(taken) / a.words,
+				Reason: fmt.Sprintf("has %d words; an action of %s takes %d", len(taken), a.spec.Name, a.words)}
 		}
 		total += len(taken)
-		longest = max(longest, len(taken))
+		longest = max(longest, len(taken)/a.words)
 	}
 	if total > math.MaxInt32 || len(actions) >= math.MaxInt32 {
 		return 0, fmt.Errorf("%w: %d actions in %d trajectories", ErrTooLarge, total, len(actions))
@@ -86,7 +93,7 @@ func (a *Assembler) measure(actions [][]int32) (longest int, err error) {
 // start puts rows 0..n-1 at s0.
 func (a *Assembler) start(n int) {
 	resize(&a.rows, n)
-	resize(&a.action, n)
+	resize(&a.action, n*a.words)
 	for i := range a.rows {
 		a.rows[i] = int32(i)
 	}
@@ -100,6 +107,12 @@ func (a *Assembler) start(n int) {
 // advance takes one step of every trajectory that has it.
 func (a *Assembler) advance(actions [][]int32, step int, b *Batch) error {
 	a.rows, a.action = a.rows[:0], a.action[:0]
+	if a.spec.Continuous() {
+		if err := a.points(actions, step); err != nil {
+			return err
+		}
+		return a.move(step)
+	}
 	width := a.spec.Actions
 	for i, taken := range actions {
 		if step >= len(taken) {
@@ -117,6 +130,31 @@ func (a *Assembler) advance(actions [][]int32, step int, b *Batch) error {
 		}
 		a.rows, a.action = append(a.rows, int32(i)), append(a.action, act)
 	}
+	return a.move(step)
+}
+
+// points collects the actions of a step that are points.
+func (a *Assembler) points(actions [][]int32, step int) error {
+	lo, hi := step*a.words, (step+1)*a.words
+	for i, taken := range actions {
+		if hi > len(taken) {
+			continue
+		}
+		if a.states.Terminal(i) {
+			return &TrajectoryError{Trajectory: i, Step: step, Reason: "an action after the end in " + a.states.Text(i)}
+		}
+		for j, word := range taken[lo:hi] {
+			if v := envs.Coordinate(word); v-v != 0 {
+				return &TrajectoryError{Trajectory: i, Step: step, Reason: fmt.Sprintf("coordinate %d of the action is %v; want a finite number", j, v)}
+			}
+		}
+		a.rows, a.action = append(a.rows, int32(i)), append(a.action, taken[lo:hi]...)
+	}
+	return nil
+}
+
+// move takes the actions that were collected.
+func (a *Assembler) move(step int) error {
 	a.trace.Leave(a.states, a.rows, a.action)
 	if err := a.states.Forward(a.rows, a.action); err != nil {
 		return fmt.Errorf("step %d: %s refuses what its own masks allow: %w", step, a.spec.Name, err)

@@ -12,6 +12,8 @@ var (
 	ErrForbidden = errors.New("policy: forbidden action")
 	// ErrShape: slices of a call do not fit each other or the model.
 	ErrShape = errors.New("policy: shapes do not fit")
+	// ErrContinuous: a list of actions was asked of a model whose actions are points.
+	ErrContinuous = errors.New("policy: actions are points and have no list")
 	// ErrNoScore: Backprop without a Score before it on the same tape.
 	ErrNoScore = errors.New("policy: Backprop needs a Score first")
 	// ErrNoPass: Extend or Finish without a Begin for the same states before it.

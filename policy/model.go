@@ -31,10 +31,14 @@ type States struct {
 	FeatIndex    []int32
 	ForwardMask  []bool // N × Actions, row-major
 	BackwardMask []bool // N × BackwardActions, row-major; a row may be all false
+	// Dense features, N × Spec.Dense, row-major: what states have in place of all
+	// the others where actions are points.
+	Dense []float32
 }
 
 // Batch is a set of transitions over shared states. States that coincide are
-// stored, scored and differentiated once; the transitions point at them.
+// stored, scored and differentiated once; the transitions point at them. Where
+// actions are points, each takes Spec.ActionDim words of FAction and BAction.
 type Batch struct {
 	States States
 	// Forward transitions: the action FAction[t] was taken in state FState[t].
@@ -86,7 +90,8 @@ type Tape interface {
 	Begin(params []float32, s *States, keep bool) error
 	// Extend scores the states that were appended to s since the last Extend and
 	// returns the probabilities P_F of their actions, row by row, 0 for illegal
-	// ones. They are the tape's own, and valid until the next call.
+	// ones; of a Continuous model the moments of P_F. They are the tape's own, and
+	// valid until the next call.
 	Extend() (prob []float64, err error)
 	// Finish writes the log-probability of every transition (float64 sums) of a
 	// batch whose States are those of a pass that is kept. A transition that the
@@ -102,6 +107,16 @@ type Tape interface {
 	Backprop(w *Weights, grad []float32) error
 	// Share lets a tape spread its work over cores; nil takes that back.
 	Share(c Cores)
+}
+
+// Continuous is the Tape of a model whose actions are points. Its LogProbs is
+// ErrContinuous: there is no list of actions.
+type Continuous interface {
+	Tape
+	// Moments writes the parameters of the direction's normal distribution of every
+	// state to out (N × 2·ActionDim, row-major): the means of all coordinates, then
+	// their standard deviations. Both are NaN where the step is forced, or none is left.
+	Moments(params []float32, s *States, dir Direction, out []float64) error
 }
 
 // Cores runs parts of some work at the same time. Models hold no goroutines of

@@ -16,11 +16,19 @@ func FromSpec(p job.Policy, env envs.Spec) (Model, error) {
 		return tabularFromSpec(p, env)
 	case "normal":
 		return normalFromSpec(p, env)
+	case "gaussian":
+		return gaussianFromSpec(p, env)
 	}
-	return nil, fielderr.New("kind", p.Kind, "mlp, tabular or normal")
+	return nil, fielderr.New("kind", p.Kind, "mlp, tabular, normal or gaussian")
 }
 
 func mlpFromSpec(p job.Policy, env envs.Spec) (Model, error) {
+	if env.Continuous() {
+		return nil, fielderr.New("kind", p.Kind, "gaussian: the actions of "+env.Name+" are points")
+	}
+	if p.Std != "" {
+		return nil, fielderr.New("std", p.Std, "nothing; only a gaussian has one")
+	}
 	c := MLPConfig{Hidden: p.Hidden, Activation: p.Activation}
 	switch p.Backward {
 	case "joint", "frozen", "max_likelihood":

@@ -13,6 +13,7 @@ func (s *States) Reset() {
 	s.FeatIndex = s.FeatIndex[:0]
 	s.ForwardMask = s.ForwardMask[:0]
 	s.BackwardMask = s.BackwardMask[:0]
+	s.Dense = s.Dense[:0]
 }
 
 // Append adds what a model sees of a row of an environment's states; spec is
@@ -22,6 +23,9 @@ func (s *States) Append(spec *envs.Spec, from envs.States, row int) {
 	s.FeatOffset = append(s.FeatOffset, int32(len(s.FeatIndex)))
 	from.ForwardMask(row, extend(&s.ForwardMask, spec.Actions))
 	from.BackwardMask(row, extend(&s.BackwardMask, spec.BackwardActions))
+	if spec.Dense > 0 {
+		s.Dense = from.(envs.Points).AppendDense(s.Dense, row)
+	}
 	s.N++
 }
 

@@ -9,6 +9,7 @@ import "github.com/driftmesh/driftmesh/envs"
 //	Start → (Leave → the environment's Forward → Arrive)… → Finish
 type Trace struct {
 	dedupe *Deduper
+	words  int // of an action
 	batch  *Batch
 	at     []int32 // by trajectory: index of its present state in the batch
 
@@ -16,6 +17,7 @@ type Trace struct {
 	row, state, action []int32
 	back               []edge // state −1 where the step is forced
 	undo               []int32
+	undone             []int32 // backward actions that are points, of all transitions
 	place              []int32 // by trajectory: where its next transition goes
 	sorted             []edge
 }
@@ -26,11 +28,15 @@ type Pass struct {
 	States envs.States // row i is the object of trajectory i
 }
 
-// edge is a backward transition.
+// edge is a backward transition; of one that goes to a point, action says which of
+// all transitions it is.
 type edge struct{ state, action int32 }
 
 // NewTrace returns a Trace for trajectories of env.
-func NewTrace(env envs.Env) *Trace { return &Trace{dedupe: NewDeduper(env)} }
+func NewTrace(env envs.Env) *Trace {
+	spec := env.Spec()
+	return &Trace{dedupe: NewDeduper(env), words: spec.Words()}
+}
 
 // KeepDuplicates is that of Deduper.
 func (t *Trace) KeepDuplicates(keep bool) { t.dedupe.KeepDuplicates(keep) }
@@ -41,6 +47,7 @@ func (t *Trace) Start(states envs.States, n int, b *Batch) {
 	t.batch = b
 	t.dedupe.Start(&b.States)
 	t.row, t.state, t.action, t.back = t.row[:0], t.state[:0], t.action[:0], t.back[:0]
+	t.undone = t.undone[:0]
 	resize(&t.at, n)
 	for i := range t.at {
 		t.at[i] = t.dedupe.Add(states, i)
@@ -53,7 +60,7 @@ func (t *Trace) At(i int32) int32 { return t.at[i] }
 
 // Leave notes that the trajectories in rows take an action each, before they do.
 func (t *Trace) Leave(states envs.States, rows, actions []int32) {
-	states.BackwardOf(rows, actions, resize(&t.undo, len(rows)))
+	states.BackwardOf(rows, actions, resize(&t.undo, len(rows)*t.words))
 	t.row = append(t.row, rows...)
 	t.action = append(t.action, actions...)
 	for _, row := range rows {
@@ -66,13 +73,19 @@ func (t *Trace) Arrive(states envs.States, rows []int32) {
 	for k, row := range rows {
 		e := edge{state: -1}
 		// Objects are scored only where there is a choice of the way back.
-		if forced := t.undo[k] == envs.Only; !forced || !states.Terminal(int(row)) {
+		if forced := t.undo[k*t.words] == envs.Only; !forced || !states.Terminal(int(row)) {
 			t.at[row] = t.dedupe.Add(states, int(row))
 			if !forced {
-				e = edge{state: t.at[row], action: t.undo[k]}
+				e = edge{state: t.at[row], action: t.undo[k*t.words]}
+				if t.words > 1 {
+					e.action = int32(len(t.back))
+				}
 			}
 		}
 		t.back = append(t.back, e)
+	}
+	if t.words > 1 {
+		t.undone = append(t.undone, t.undo...)
 	}
 }
 
@@ -88,12 +101,17 @@ func (t *Trace) Finish() {
 	}
 	copy(resize(&t.place, n), b.FOffset)
 	resize(&b.FState, total)
-	resize(&b.FAction, total)
+	resize(&b.FAction, total*t.words)
 	resize(&t.sorted, total)
 	for k, row := range t.row {
 		to := t.place[row]
 		t.place[row]++
-		b.FState[to], b.FAction[to], t.sorted[to] = t.state[k], t.action[k], t.back[k]
+		b.FState[to], t.sorted[to] = t.state[k], t.back[k]
+		if t.words > 1 {
+			copy(t.point(b.FAction, to), t.point(t.action, int32(k)))
+		} else {
+			b.FAction[to] = t.action[k]
+		}
 	}
 	b.BState, b.BAction = b.BState[:0], b.BAction[:0]
 	resize(&b.BOffset, n+1)
@@ -101,9 +119,19 @@ func (t *Trace) Finish() {
 	for i := range n {
 		for _, e := range t.sorted[b.FOffset[i]:b.FOffset[i+1]] {
 			if e.state >= 0 {
-				b.BState, b.BAction = append(b.BState, e.state), append(b.BAction, e.action)
+				b.BState = append(b.BState, e.state)
+				if t.words > 1 {
+					b.BAction = append(b.BAction, t.point(t.undone, e.action)...)
+				} else {
+					b.BAction = append(b.BAction, e.action)
+				}
 			}
 		}
 		b.BOffset[i+1] = int32(len(b.BState))
 	}
+}
+
+// point is action i of those that take several words each.
+func (t *Trace) point(actions []int32, i int32) []int32 {
+	return actions[int(i)*t.words : (int(i)+1)*t.words]
 }

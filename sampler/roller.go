@@ -22,6 +22,7 @@ import (
 type Roller struct {
 	env      envs.Env
 	spec     envs.Spec
+	words    int // of an action
 	sampling job.Sampling
 	rollout  int
 	seed     uint64
@@ -36,7 +37,7 @@ type Roller struct {
 	pcg     []rand.PCG
 	active  []int32   // rows under way
 	actions []int32   // chosen, by active row
-	q       []float64 // behaviour probabilities, states × Actions
+	q       []float64 // behaviour probabilities, states × Actions; moments where actions are points
 	cum     []float64 // and their cumulative sums
 	rows    []int32
 	reward  []float64
@@ -53,8 +54,9 @@ func NewRoller(spec *job.Spec, worker uint64) (*Roller, error) {
 	if err != nil {
 		return nil, err
 	}
+	shape := env.Spec()
 	r := &Roller{
-		env: env, spec: env.Spec(), sampling: spec.Sampling, rollout: spec.Mesh.Rollout,
+		env: env, spec: shape, words: shape.Words(), sampling: spec.Sampling, rollout: spec.Mesh.Rollout,
 		seed: spec.Seed, worker: worker,
 		tape: model.NewTape(), nparams: model.Layout().Size(), trace: policy.NewTrace(env),
 	}
@@ -104,19 +106,17 @@ func (r *Roller) SampleN(n int, params []float32, version, first uint64, dst []w
 	r.trace.Start(r.states, n, &r.batch)
 	for scored := 0; len(r.active) > 0; {
 		known := r.batch.States.N
-		if err := r.score(scored, eps, temp); err != nil {
+		var err error
+		if r.spec.Continuous() {
+			err = r.draw(scored, eps, temp, dst)
+		} else {
+			err = r.choose(scored, eps, temp, dst)
+		}
+		if err != nil {
 			return nil, err
 		}
 		scored = known
-		width := r.spec.Actions
-		for k, row := range r.active {
-			s := int(r.trace.At(row)) * width
-			a := pick(r.cum[s:s+width], uniform(&r.pcg[row]))
-			r.actions[k] = int32(a)
-			dst[row].Actions = append(dst[row].Actions, int32(a))
-			dst[row].LogBehaviour += math.Log(r.q[s+a])
-		}
-		actions := r.actions[:len(r.active)]
+		actions := r.actions[:len(r.active)*r.words]
 		r.trace.Leave(r.states, r.active, actions)
 		if err := r.states.Forward(r.active, actions); err != nil {
 			return nil, err
@@ -146,6 +146,22 @@ func (r *Roller) SampleN(n int, params []float32, version, first uint64, dst []w
 	return dst, nil
 }
 
+// choose picks an action for every active row; the states from scored on are new.
+func (r *Roller) choose(scored int, eps, temp float64, dst []wire.Trajectory) error {
+	if err := r.score(scored, eps, temp); err != nil {
+		return err
+	}
+	width := r.spec.Actions
+	for k, row := range r.active {
+		s := int(r.trace.At(row)) * width
+		a := pick(r.cum[s:s+width], uniform(&r.pcg[row]))
+		r.actions[k] = int32(a)
+		dst[row].Actions = append(dst[row].Actions, int32(a))
+		dst[row].LogBehaviour += math.Log(r.q[s+a])
+	}
+	return nil
+}
+
 // score gives the states from scored on their distributions.
 func (r *Roller) score(scored int, eps, temp float64) error {
 	n, width := r.batch.States.N, r.spec.Actions
@@ -168,7 +184,7 @@ func (r *Roller) start(n int, version, first uint64, dst []wire.Trajectory) []wi
 		r.states = r.env.NewStates(n)
 		r.rows = make([]int32, n)
 		r.pcg = make([]rand.PCG, n)
-		r.actions = make([]int32, n)
+		r.actions = make([]int32, n*r.words)
 		r.reward = make([]float64, n)
 		for i := range r.rows {
 			r.rows[i] = int32(i)

@@ -44,6 +44,7 @@ func newSampleCmd() *cobra.Command {
 			enc := json.NewEncoder(out)
 			const chunk = 1024
 			var batch []wire.Trajectory
+			shape := r.Env().Spec()
 			for first := 0; first < n; first += chunk {
 				if err := cmd.Context().Err(); err != nil {
 					return err
@@ -53,7 +54,7 @@ func newSampleCmd() *cobra.Command {
 					return err
 				}
 				for i, t := range batch {
-					line := sampled{r.States().Text(i), t.LogReward, t.LogBehaviour, len(t.Actions)}
+					line := sampled{r.States().Text(i), t.LogReward, t.LogBehaviour, len(t.Actions) / shape.Words()}
 					if err := enc.Encode(line); err != nil {
 						return err
 					}

@@ -19,7 +19,11 @@ import (
 // states run only on an envs.Enumerable; small parameters keep them quick.
 func Run(t *testing.T, env envs.Env) {
 	t.Helper()
-	for _, c := range Checks() {
+	checks := Checks()
+	if spec := env.Spec(); spec.Continuous() {
+		checks = PointChecks()
+	}
+	for _, c := range checks {
 		t.Run(c.Name, func(t *testing.T) {
 			if err := c.Run(env); errors.Is(err, envs.ErrNotEnumerable) {
 				t.Skip(err)

@@ -5,6 +5,7 @@ package registry
 
 import (
 	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/envs/diffusion"
 	"github.com/driftmesh/driftmesh/envs/hypergrid"
 	"github.com/driftmesh/driftmesh/envs/mixture"
 	"github.com/driftmesh/driftmesh/envs/params"
@@ -40,6 +41,9 @@ func table() []entry {
 		define("categorical",
 			"one step to one of some objects with given rewards",
 			mixture.DefaultCategorical, mixture.BindCategorical, mixture.NewCategorical),
+		define(diffusion.Name,
+			"walk from the origin through R^d in Gaussian steps; densities with known log Z (continuous actions)",
+			diffusion.Default, diffusion.Bind, diffusion.New),
 	}
 }
 

@@ -38,9 +38,10 @@ var fields = map[string]field{
 	"env.params": {doc: "Parameters of the environment; `driftmesh envs describe` lists them."},
 
 	"policy":            {doc: "The network that holds P_F and P_B."},
-	"policy.kind":       {doc: "Architecture: a perceptron, a table with a logit for every state and action, or one Gaussian over the places that actions lead to.", enum: []string{"mlp", "tabular", "normal"}},
+	"policy.kind":       {doc: "Architecture: a perceptron, a table with a logit for every state and action, one Gaussian over the places that actions lead to, or Gaussian steps through a space (continuous actions).", enum: []string{"mlp", "tabular", "normal", "gaussian"}},
 	"policy.hidden":     {doc: "Widths of the hidden layers, shared by P_F and P_B.", min: 1, max: 1 << 16},
 	"policy.activation": {doc: "Non-linearity of the hidden layers.", enum: []string{"relu", "leaky_relu", "tanh"}},
+	"policy.std":        {doc: "gaussian only: the standard deviation of a step is that of the reference process (fixed, the default), or learned.", enum: []string{"", "fixed", "learned"}},
 	"policy.backward":   {doc: "How P_B is learned: with the loss (joint), not at all (frozen as initialised, or uniform over parents), or by maximum likelihood on sampled trajectories.", enum: []string{"joint", "frozen", "uniform", "max_likelihood"}},
 
 	"loss":               {doc: "A member of the f-TB family, its modifiers, and its normaliser."},

@@ -33,11 +33,14 @@ type Env struct {
 
 // Policy describes the network.
 type Policy struct {
-	Kind       string `json:"kind" yaml:"kind"`             // mlp | tabular | normal
+	Kind       string `json:"kind" yaml:"kind"`             // mlp | tabular | normal | gaussian
 	Hidden     []int  `json:"hidden" yaml:"hidden"`         // widths of the trunk shared by P_F and P_B
 	Activation string `json:"activation" yaml:"activation"` // relu | leaky_relu | tanh
 	// Backward is how P_B is learned: joint | frozen | uniform | max_likelihood (f-TB, "Learned backward policy").
 	Backward string `json:"backward" yaml:"backward"`
+	// Std is the standard deviation of a gaussian: that of the environment's
+	// reference process (fixed, the default) or learned.
+	Std string `json:"std,omitempty" yaml:"std,omitempty"`
 }
 
 // Loss is a member of the f-TB family with its modifiers and normaliser.

@@ -21,7 +21,7 @@ type Batch struct {
 	Epoch        uint64    // as Trajectory.Epoch
 	Version      uint64    // as Trajectory.Version
 	Lengths      []int32   // actions per trajectory
-	Actions      []int32   // forward actions of all trajectories, each ≥ 0
+	Actions      []int32   // forward actions of all trajectories; coordinates, as the bits of a float32, may be negative
 	LogReward    []float64 // as Trajectory.LogReward, taken as it is: admission judges it
 	LogBehaviour []float64 // as Trajectory.LogBehaviour
 }
@@ -123,11 +123,6 @@ func (b *Batch) check() error {
 	}
 	if sum != len(b.Actions) {
 		return fmt.Errorf("%w: the lengths sum to %d, but there are %d actions", ErrFrame, sum, len(b.Actions))
-	}
-	for i, a := range b.Actions {
-		if a < 0 {
-			return fmt.Errorf("%w: action %d of the batch is %d; forward actions are not negative", ErrFrame, i, a)
-		}
 	}
 	return nil
 }

@@ -100,11 +100,12 @@ func readLengths(data []byte, n int) ([]int32, error) {
 	return out, nil
 }
 
-// actionWidth returns the least of 1, 2 and 4 bytes that holds every action.
+// actionWidth returns the least of 1, 2 and 4 bytes that holds every action, without
+// its sign.
 func actionWidth(actions []int32) uint8 {
-	var most int32
+	var most uint32
 	for _, a := range actions {
-		most = max(most, a)
+		most = max(most, uint32(a))
 	}
 	switch {
 	case most <= math.MaxUint8:
@@ -133,8 +134,8 @@ func appendActions(dst []byte, actions []int32, width uint8) []byte {
 	return dst
 }
 
-// readActions is the inverse of appendActions. A four-byte action over 2³¹−1
-// comes out negative, which Batch.check refuses.
+// readActions is the inverse of appendActions. A four-byte action over 2³¹−1 comes
+// out negative: a coordinate, or what no environment of listed actions allows.
 func readActions(data []byte, width uint8) []int32 {
 	out := make([]int32, len(data)/int(width))
 	switch width {

@@ -18,11 +18,13 @@ func (p Position) Before(q Position) bool {
 // Trajectory is one finished rollout. The states are not stored: actions
 // replayed from s0 give them back.
 type Trajectory struct {
-	Session string  // worker session that sampled it; "" in local mode
-	Seq     uint64  // position in the session's stream, from 1
-	Epoch   uint64  // epoch of the parameters it was sampled with; 0 for committed ones
-	Version uint64  // version of those parameters
-	Actions []int32 // forward actions from s0, the stop action included
+	Session string // worker session that sampled it; "" in local mode
+	Seq     uint64 // position in the session's stream, from 1
+	Epoch   uint64 // epoch of the parameters it was sampled with; 0 for committed ones
+	Version uint64 // version of those parameters
+	// Actions are the forward actions from s0, the stop action included: one word
+	// each, or where actions are points the bits of a float32 for every coordinate.
+	Actions []int32
 	// LogReward is log R(x), finite.
 	LogReward float64
 	// LogBehaviour is the log-probability of the actions under the distribution

@@ -1,0 +1,200 @@
+package policy
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/kernels"
+	"github.com/driftmesh/driftmesh/internal/rng"
+)
+
+// harmonics is how many frequencies of the time a Gaussian sees, as a sine and a
+// cosine each: sin(πkt), cos(πkt), k = 1..harmonics.
+const harmonics = 16
+
+// stdRange bounds a learned standard deviation: it is within e^±stdRange of the
+// reference's (log_var_range = 4 in Sendera et al. 2024).
+const stdRange = 2
+
+// GaussianConfig describes the forward policy of a diffusion sampler.
+type GaussianConfig struct {
+	Hidden     []int  // widths of the hidden layers, at least one
+	Activation string // relu, leaky_relu (slope 0.01) or tanh
+	// LearnStd lets the network also say the standard deviation of each coordinate;
+	// otherwise it is that of the reference process.
+	LearnStd bool
+}
+
+// Gaussian is the diagonal Gaussian policy of a diffusion sampler. With Δ = 1/T,
+//
+//	P_F(x' | x, t) = N(x + σ·u(x, t)·Δ, (σ√Δ·s(x, t))²)
+//	P_B(x | x', t+1) = N(x'·t/(t+1), σ²Δ·t/(t+1))
+//
+// where u, and s if it is learned (1 otherwise), come from a multilayer perceptron
+// over x/σ and harmonics of the time. u starts at 0 and s at 1, so that an untrained
+// model is the reference process, Brownian motion; P_B is that process backward,
+// pinned in the origin, and has no parameters. It implements Model.
+type Gaussian struct {
+	dim, steps int
+	sigma      float64
+	act        kernels.Activation
+	learnStd   bool
+	layout     Layout
+	layers     []dense   // the last one is the head, linear
+	times      []float32 // by step: what the network sees of it
+}
+
+// NewGaussian returns the model for an environment of continuous actions. Faults
+// are *fielderr.Error, named like job.Policy's.
+func NewGaussian(c GaussianConfig, env envs.Spec) (*Gaussian, error) {
+	if !env.Continuous() || env.Sigma <= 0 || env.Dense != 1+env.ActionDim || env.MaxSteps < 1 {
+		return nil, fmt.Errorf("%w: %d coordinates, %d features, %d steps, noise %v", ErrShape, env.ActionDim, env.Dense, env.MaxSteps, env.Sigma)
+	}
+	m := &Gaussian{dim: env.ActionDim, steps: env.MaxSteps, sigma: env.Sigma, learnStd: c.LearnStd}
+	var err error
+	if m.act, err = activation(c.Activation); err != nil {
+		return nil, err
+	}
+	if err := checkWidths(c.Hidden); err != nil {
+		return nil, err
+	}
+	in, out := m.inputs(), m.outputs()
+	if n := parameters(in, c.Hidden, []int{out}); n > MaxParams {
+		return nil, fielderr.New("hidden", c.Hidden, fmt.Sprintf(
+			"a smaller network: %.0f parameters × 4 bytes = %.0f MiB; a state may have %d MiB", n, math.Ceil(n*4/(1<<20)), MaxParams*4>>20))
+	}
+	for i, width := range c.Hidden {
+		m.add(fmt.Sprintf("trunk.%d", i), in, width)
+		in = width
+	}
+	m.add("forward", in, out)
+	m.embed()
+	return m, nil
+}
+
+// gaussianFromSpec builds the model that a job describes.
+func gaussianFromSpec(p job.Policy, env envs.Spec) (Model, error) {
+	if !env.Continuous() {
+		return nil, fielderr.New("kind", p.Kind, "another kind, such as mlp: the actions of "+env.Name+" are no points")
+	}
+	if p.Backward != "uniform" {
+		return nil, fielderr.New("backward", p.Backward, "uniform: P_B of a gaussian is the reference process backward, which has no parameters")
+	}
+	m, err := NewGaussian(GaussianConfig{Hidden: p.Hidden, Activation: p.Activation, LearnStd: p.Std == "learned"}, env)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func activation(name string) (kernels.Activation, error) {
+	switch name {
+	case "relu":
+		return kernels.ReLU, nil
+	case "leaky_relu":
+		return kernels.LeakyReLU, nil
+	case "tanh":
+		return kernels.Tanh, nil
+	}
+	return 0, fielderr.New("activation", name, "relu, leaky_relu or tanh")
+}
+
+func checkWidths(hidden []int) error {
+	if n := len(hidden); n < 1 || n > maxLayers {
+		return fielderr.New("hidden", hidden, fmt.Sprintf("1 to %d widths", maxLayers))
+	}
+	for i, width := range hidden {
+		if width < 1 || width > maxWidth {
+			return fielderr.New(fmt.Sprintf("hidden[%d]", i), width, fmt.Sprintf("a width from 1 to %d", maxWidth))
+		}
+	}
+	return nil
+}
+
+// timeFeatures is how many numbers the network sees of the time: it, and harmonics.
+const timeFeatures = 1 + 2*harmonics
+
+func (m *Gaussian) inputs() int { return m.dim + timeFeatures }
+
+func (m *Gaussian) outputs() int {
+	if m.learnStd {
+		return 2 * m.dim
+	}
+	return m.dim
+}
+
+// add appends a layer; all matrices have shape [in, out].
+func (m *Gaussian) add(name string, in, out int) {
+	m.layout = m.layout.Append(name+".weight", GroupForward, in, out).Append(name+".bias", GroupForward, out)
+	n := len(m.layout)
+	m.layers = append(m.layers, dense{weight: m.layout[n-2], bias: m.layout[n-1], in: in, out: out})
+}
+
+func (m *Gaussian) embed() {
+	m.times = make([]float32, 0, (m.steps+1)*timeFeatures)
+	for step := range m.steps + 1 {
+		t := float64(step) / float64(m.steps)
+		m.times = append(m.times, float32(2*t-1))
+		for k := range harmonics {
+			sin, cos := math.Sincos(math.Pi * float64(k+1) * t)
+			m.times = append(m.times, float32(sin), float32(cos))
+		}
+	}
+}
+
+// Layout implements Model.
+func (m *Gaussian) Layout() Layout { return append(Layout(nil), m.layout...) }
+
+// Init implements Model: hidden layers uniform in ±1/√(fan in), the head zero.
+func (m *Gaussian) Init(params []float32, seed uint64) {
+	for i, l := range m.layers {
+		r := rng.New(seed, rng.Init, uint64(i))
+		bound := 1 / math.Sqrt(float64(l.in))
+		if i == len(m.layers)-1 {
+			bound = 0
+		}
+		for _, p := range []Param{l.weight, l.bias} {
+			values := p.of(params)
+			for j := range values {
+				values[j] = float32((2*r.Float64() - 1) * bound)
+			}
+		}
+	}
+}
+
+// NewTape implements Model; the tape is a Continuous one.
+func (m *Gaussian) NewTape() Tape { return newGaussianTape(m) }
+
+// delta is Δ.
+func (m *Gaussian) delta() float64 { return 1 / float64(m.steps) }
+
+// bridge writes the moments of P_B of a state after step steps, at x.
+func (m *Gaussian) bridge(step int, x []float32, out []float64) {
+	if step < 2 {
+		for j := range out {
+			out[j] = math.NaN()
+		}
+		return
+	}
+	share := float64(step-1) / float64(step)
+	std := m.sigma * math.Sqrt(m.delta()*share)
+	for j, v := range x {
+		out[j], out[m.dim+j] = share*float64(v), std
+	}
+}
+
+// LogNormal is the log-density of a point under independent normal distributions
+// with these means and standard deviations, whose coordinates are words.
+func LogNormal(point []int32, mean, std []float64) float64 {
+	sum := 0.0
+	for j, w := range point {
+		z := (float64(envs.Coordinate(w)) - mean[j]) / std[j]
+		sum -= float64(z*z)/2 + math.Log(std[j])
+	}
+	return sum - float64(len(point))*logRoot2Pi
+}
+
+var logRoot2Pi = math.Log(2*math.Pi) / 2

@@ -13,6 +13,7 @@ type field struct {
 	above    bool    // min itself is not allowed
 	below    bool    // max itself is not allowed
 	required bool
+	optional bool // a text that may be empty, as it is by default
 }
 
 var inf = math.Inf(1)
@@ -53,11 +54,15 @@ var fields = map[string]field{
 	"loss.running_decay": {doc: "Weight of the past in the running normaliser.", max: 1, below: true},
 	"loss.log_z_init":    {doc: "First value of a learned log Z.", min: -inf, max: inf},
 
+	"loss.objective":     {doc: "What the residuals are made of, as `driftmesh objectives list` prints it. Default: tb.", enum: []string{TB, SubTB, DB, FLDB, FM, ML}, optional: true},
+	"loss.lambda":        {doc: "subtb: a piece of n transitions has the weight lambda^n. Default: 0.9.", max: 1e3},
+
 	"optimiser":               {doc: "How parameters follow the gradient."},
 	"optimiser.kind":          {doc: "Update rule.", enum: []string{"adam", "sgd"}},
 	"optimiser.learning_rate": {doc: "Step size; may be annealed.", max: 1e3},
 	"optimiser.log_z_rate":    {doc: "Step size of a learned log Z, which wants to move faster than the network; may be annealed.", max: 1e3},
 	"optimiser.backward_rate": {doc: "Step size of the P_B head. Default: learning_rate.", max: 1e3},
+	"optimiser.flow_rate":     {doc: "Step size of the flow head, log F(s), of objectives that have one. Default: learning_rate.", max: 1e3},
 	"optimiser.beta1":         {doc: "Adam: decay of the first moment.", max: 1, below: true},
 	"optimiser.beta2":         {doc: "Adam: decay of the second moment.", max: 1, below: true},
 	"optimiser.epsilon":       {doc: "Adam: added to the root of the second moment.", max: 1, above: true},
@@ -78,6 +83,10 @@ var fields = map[string]field{
 	"eval":            {doc: "When and how far to measure exactly."},
 	"eval.every":      {doc: "Updates between evaluations; 0 for only one at the end.", max: 1e12},
 	"eval.max_states": {doc: "Evaluate exactly up to this many states; 0 for never.", max: 1 << 30},
+
+	"data":       {doc: "Objects of a file that are trained on beside what is sampled; `driftmesh train` only."},
+	"data.file":  {doc: "File of objects in the environment's textual form: .csv or .parquet with a column object and perhaps weight, or .txt with one object a line."},
+	"data.share": {doc: "Share of each batch that is drawn from the file, each object with a new trajectory backward from it; 1 for nothing else.", max: 1, above: true},
 
 	"mesh":                   {doc: "What only a distributed run uses."},
 	"mesh.window_ms":         {doc: "Shortest time between commits, in milliseconds; 0 commits as fast as the log allows.", max: 60_000},

@@ -104,6 +104,9 @@ job.yaml:5:13: env.params.height: got 1; want an integer of at least 2
 
 // leaves lists the paths of Spec below v that are not structs themselves.
 func leaves(path string, t reflect.Type) []string {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	if t.Kind() != reflect.Struct || t == reflect.TypeFor[schedule.Value]() {
 		return []string{path}
 	}
@@ -137,7 +140,11 @@ func TestEveryBoundIsEnforced(t *testing.T) {
 		if path == "policy.hidden" {
 			at, text = "policy.hidden[0]", "["+value+"]"
 		}
-		_, _, err := Parse("job.yaml", []byte(minimal), []string{path + "=" + text})
+		whole := minimal
+		if strings.HasPrefix(path, "data.") {
+			whole += "data: {file: objects.csv, share: 1}\n"
+		}
+		_, _, err := Parse("job.yaml", []byte(whole), []string{path + "=" + text})
 		var fe *fielderr.Error
 		if !errors.As(err, &fe) || fe.Path != at {
 			t.Errorf("%s=%s gave %v", path, text, err)
@@ -145,7 +152,7 @@ func TestEveryBoundIsEnforced(t *testing.T) {
 	}
 	for path, f := range fields {
 		switch path {
-		case "name", "env", "env.name", "env.params", "policy", "loss", "loss.divergence", "optimiser", "sampling", "train", "eval", "mesh":
+		case "name", "env", "env.name", "env.params", "policy", "loss", "loss.divergence", "optimiser", "sampling", "train", "eval", "mesh", "data.file":
 			continue
 		}
 		if f.enum != nil {
@@ -182,6 +189,18 @@ func TestValidateOfLiterals(t *testing.T) {
 		{"name", func(s *Spec) { s.Name = ".." }},
 		{"loss.divergence", func(s *Spec) { s.Loss.Divergence = "a\nb" }},
 		{"loss.divergence", func(s *Spec) { s.Loss.Divergence = strings.Repeat("a", 3000) }},
+		{"loss.lambda", func(s *Spec) { s.Loss.Lambda = 0.5 }},
+		{"loss.lambda", func(s *Spec) { s.Loss.Objective, s.Loss.Lambda = DB, 0.5 }},
+		{"optimiser.flow_rate", func(s *Spec) { s.Optimiser.FlowRate = new(schedule.Const(1)) }},
+		{"loss.normaliser", func(s *Spec) { s.Loss.Objective, s.Loss.Normaliser = SubTB, "batch_optimal" }},
+		{"policy.backward", func(s *Spec) { s.Loss.Objective = FM }},
+		{"policy.backward", func(s *Spec) { s.Loss.Objective, s.Data = ML, &Data{File: "x.csv", Share: 1} }},
+		{"data.file", func(s *Spec) { s.Loss.Objective, s.Policy.Backward = ML, "uniform" }},
+		{"data.file", func(s *Spec) { s.Data = &Data{Share: 1} }},
+		{"data.share", func(s *Spec) { s.Data = &Data{File: "x.csv"} }},
+		{"data.share", func(s *Spec) {
+			s.Loss.Objective, s.Policy.Backward, s.Data = ML, "uniform", &Data{File: "x.csv", Share: 0.5}
+		}},
 		{"policy.hidden", func(s *Spec) { s.Policy.Hidden = nil }},
 		{"policy.hidden", func(s *Spec) { s.Policy.Hidden = slices.Repeat([]int{8}, 17) }},
 		{"reward_exponent", func(s *Spec) { s.RewardExponent = schedule.Value{} }},
@@ -239,6 +258,19 @@ func drawSpec(t *rapid.T) *Spec {
 	if rapid.Bool().Draw(t, "tailed") {
 		v := drawValue(t, "tail", 1e-3, 1e3)
 		s.Loss.Tail = &v
+	}
+	s.Loss.Objective = rapid.SampledFrom(append(fields["loss.objective"].enum, "")).Draw(t, "objective")
+	switch {
+	case s.Loss.Objective == SubTB:
+		s.Loss.Lambda = rapid.Float64Range(0, 1e3).Draw(t, "lambda")
+		s.Optimiser.FlowRate = new(drawValue(t, "flow_rate", 0, 1))
+	case s.Loss.Objective == ML:
+		s.Data = &Data{File: "a.csv", Share: 1}
+	case rapid.Bool().Draw(t, "with data"):
+		s.Data = &Data{File: rapid.StringMatching(`[!-~é]{1,12}`).Draw(t, "file"), Share: rapid.Float64Range(1e-9, 1).Draw(t, "share")}
+	}
+	if s.Loss.Objective == ML || s.Loss.Objective == FM {
+		s.Policy.Backward = "uniform"
 	}
 	s.Loss.LogZInit = rapid.Float64Range(-1e9, 1e9).Draw(t, "log_z_init")
 	s.RewardExponent = drawValue(t, "reward_exponent", 0, 100)

@@ -64,8 +64,8 @@ func describe(s *jsonschema.Schema, defs jsonschema.Definitions, path string, de
 		for _, e := range f.enum {
 			prop.Enum = append(prop.Enum, e)
 		}
-		if value.Kind() == reflect.Struct && value.Type() != reflect.TypeFor[schedule.Value]() {
-			describe(defs[value.Type().Name()], defs, at, value)
+		if section, ok := sectionOf(value); ok {
+			describe(defs[section.Type().Name()], defs, at, section)
 			continue
 		}
 		if !value.IsZero() || value.CanInt() || value.CanFloat() {
@@ -79,6 +79,16 @@ func describe(s *jsonschema.Schema, defs jsonschema.Definitions, path string, de
 			f.bound(prop)
 		}
 	}
+}
+
+// sectionOf returns the struct that a field is, or would point to, unless that is
+// a schedule.
+func sectionOf(value reflect.Value) (section reflect.Value, ok bool) {
+	t := value.Type()
+	if t.Kind() == reflect.Pointer {
+		t, value = t.Elem(), reflect.Zero(t.Elem()) // absent by default
+	}
+	return value, t.Kind() == reflect.Struct && t != reflect.TypeFor[schedule.Value]()
 }
 
 // bound writes the range. Beside the reference to a schedule it applies where

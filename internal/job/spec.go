@@ -22,7 +22,10 @@ type Spec struct {
 	Train          Train          `json:"train" yaml:"train"`
 	Eval           Eval           `json:"eval" yaml:"eval"`
 	Replay         Replay         `json:"replay" yaml:"replay"`
-	Mesh           Mesh           `json:"mesh" yaml:"mesh"`
+	// Data, where it is set, is a file of objects that are trained on beside what
+	// is sampled.
+	Data *Data `json:"data,omitempty" yaml:"data,omitempty"`
+	Mesh Mesh  `json:"mesh" yaml:"mesh"`
 }
 
 // Env names an environment and its parameters; the environment checks them.
@@ -60,6 +63,11 @@ type Loss struct {
 	RunningDecay float64 `json:"running_decay" yaml:"running_decay"`
 	// LogZInit is the first value of a learned log Z.
 	LogZInit float64 `json:"log_z_init" yaml:"log_z_init"`
+	// Objective is what residuals are made of: tb | subtb | db | fl_db | fm | ml;
+	// empty is tb. Lambda, of subtb, weighs a piece of n transitions by lambda^n;
+	// 0 is DefaultLambda.
+	Objective string  `json:"objective,omitempty" yaml:"objective,omitempty"`
+	Lambda    float64 `json:"lambda,omitempty" yaml:"lambda,omitempty"`
 }
 
 // Optimiser is shared by all parameters; log Z and P_B have rates of their own.
@@ -68,6 +76,7 @@ type Optimiser struct {
 	LearningRate schedule.Value  `json:"learning_rate" yaml:"learning_rate"`
 	LogZRate     schedule.Value  `json:"log_z_rate" yaml:"log_z_rate"`
 	BackwardRate *schedule.Value `json:"backward_rate,omitempty" yaml:"backward_rate,omitempty"` // of the P_B head; default: learning_rate
+	FlowRate     *schedule.Value `json:"flow_rate,omitempty" yaml:"flow_rate,omitempty"`         // of the flow head; default: learning_rate
 	Beta1        float64         `json:"beta1" yaml:"beta1"`
 	Beta2        float64         `json:"beta2" yaml:"beta2"`
 	Epsilon      float64         `json:"epsilon" yaml:"epsilon"`
@@ -115,6 +124,14 @@ type Replay struct {
 	Recent           float64 `json:"recent" yaml:"recent"`                   // mixture: share drawn by recency; the rest by reward
 	TopK             int     `json:"top_k" yaml:"top_k"`                     // diverse: objects kept
 	MinDistance      float64 `json:"min_distance" yaml:"min_distance"`       // diverse: between kept objects, in share of features
+}
+
+// Data is a file of objects. A share of each batch is drawn from it, in
+// proportion to their weights, and each gets a new trajectory by sampling
+// backward from it with the present P_B.
+type Data struct {
+	File  string  `json:"file" yaml:"file"`   // .csv or .parquet with a column object, and perhaps weight; or .txt, one object a line
+	Share float64 `json:"share" yaml:"share"` // of the trajectories of a batch, in (0, 1]
 }
 
 // Mesh holds what only a distributed run uses.

@@ -50,6 +50,7 @@ func (s *Spec) Validate() error {
 	if _, err := ParseArchive(s.Mesh.Archive); err != nil {
 		c.faults = append(c.faults, err)
 	}
+	c.objective(s)
 	c.free("env.params", s.Env.Params, 0)
 	return errors.Join(c.faults...)
 }
@@ -121,7 +122,7 @@ func joinPath(path, name string) string {
 }
 
 func (c *checker) text(path string, f field, s string) {
-	if f.enum == nil || slices.Contains(f.enum, s) {
+	if f.enum == nil || slices.Contains(f.enum, s) || f.optional && s == "" {
 		return
 	}
 	want := strings.Join(f.enum, ", ")

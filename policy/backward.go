@@ -15,7 +15,7 @@ type backward struct {
 	t *mlpTape
 
 	grad   []float32
-	heads  [2]headBackward  // by Direction
+	heads  [3]headBackward  // as the model's
 	first  buffer           // outputs of the first layer for the chunk, unless they were kept
 	layers []buffer         // gradients of the chunk with respect to the inputs of the activations
 	turned []kernels.Matrix // transposed weights of the layers but the first
@@ -28,7 +28,7 @@ type backward struct {
 // headBackward is the part of a backward pass that a head needs.
 type headBackward struct {
 	on     bool      // it has weights
-	weight []float64 // sum of the weights of each (state, action)
+	weight []float64 // sum of the weights of each (state, action); of the flow, those given
 	logits buffer    // gradients of the chunk
 }
 
@@ -37,7 +37,7 @@ type headBackward struct {
 // or a bias.
 type task struct {
 	kind   taskKind
-	layer  int // or Direction
+	layer  int // or head
 	lo, hi int
 }
 
@@ -85,9 +85,14 @@ func (t *mlpTape) Backprop(w *Weights, grad []float32) error {
 		return fmt.Errorf("%w: %d and %d weights for %d forward and %d backward transitions",
 			ErrShape, len(w.PF), len(w.PB), len(b.FState), len(b.BState))
 	}
+	flows := !t.m.head[flow].uniform
+	if flows && w.F != nil && len(w.F) != b.States.N {
+		return fmt.Errorf("%w: %d weights of flows for %d states", ErrShape, len(w.F), b.States.N)
+	}
 	k.sum(Forward, w.PF, b.FState, b.FAction, b.States.N)
 	k.sum(Backward, w.PB, b.BState, b.BAction, b.States.N)
-	if !k.heads[Forward].on && !k.heads[Backward].on {
+	k.heads[flow].on, k.heads[flow].weight = flows && len(w.F) > 0, w.F
+	if k.lastHead() < 0 {
 		return nil
 	}
 	for i := range k.turned {
@@ -105,6 +110,17 @@ func (t *mlpTape) Backprop(w *Weights, grad []float32) error {
 		t.do(len(k.tasks), &k.weights)
 	}
 	return nil
+}
+
+// lastHead is the last of the heads that have weights, or -1.
+func (k *backward) lastHead() int {
+	last := -1
+	for i := range k.heads {
+		if k.heads[i].on {
+			last = i
+		}
+	}
+	return last
 }
 
 // sum adds up the weights of each (state, action).
@@ -179,7 +195,7 @@ func (k *backward) runInputs(part int) {
 	if t.again(0) {
 		t.gather(k.first.rows(from, to), k.lo+from, k.lo+to)
 	}
-	act, add := kernels.Linear, false
+	act, add, last := kernels.Linear, false, k.lastHead()
 	for dir := range k.heads {
 		h, l := &k.heads[dir], t.m.head[dir]
 		if !h.on {
@@ -187,8 +203,14 @@ func (k *backward) runInputs(part int) {
 		}
 		g := h.rows(l.out, from, to)
 		lo, hi := (k.lo+from)*l.out, (k.lo+to)*l.out
-		kernels.LogSoftmaxBackward(g, t.heads[dir].prob[lo:hi], h.weight[lo:hi])
-		if Direction(dir) == Backward || !k.heads[Backward].on { // the last head
+		if Direction(dir) == flow {
+			for i, w := range h.weight[lo:hi] {
+				g.Row(i)[0] = float32(w)
+			}
+		} else {
+			kernels.LogSoftmaxBackward(g, t.heads[dir].prob[lo:hi], h.weight[lo:hi])
+		}
+		if dir == last {
 			act = t.m.act
 		}
 		kernels.LayerBackward(d, g, l.weight.matrix(t.params), k.outputs(top, from, to), act, add)

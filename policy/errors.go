@@ -16,6 +16,8 @@ var (
 	ErrContinuous = errors.New("policy: actions are points and have no list")
 	// ErrNoScore: Backprop without a Score before it on the same tape.
 	ErrNoScore = errors.New("policy: Backprop needs a Score first")
+	// ErrNoFlow: the kind of model has no log F of states.
+	ErrNoFlow = errors.New("policy: no flows of states")
 	// ErrNoPass: Extend or Finish without a Begin for the same states before it.
 	ErrNoPass = errors.New("policy: no pass over these states was begun")
 )

@@ -10,7 +10,7 @@ import (
 	"github.com/driftmesh/driftmesh/policy/policytest"
 )
 
-// objective64 is Σ w·log-prob of the MLP, written as plainly as it can be, in
+// objective64 is Σ w·log-prob + Σ w·log F of the MLP, written as plainly as it can be, in
 // float64 and one transition after another.
 func objective64(v variant, layout policy.Layout, params []float64, b *policy.Batch, w *policy.Weights) float64 {
 	tensor := func(name string) ([]float64, policy.Param) {
@@ -73,6 +73,15 @@ func objective64(v variant, layout policy.Layout, params []float64, b *policy.Ba
 	for i, s := range b.BState {
 		total += w.PB[i] * logProb("backward", b.States.BackwardMask[int(s)*v.shape.BackwardActions:][:v.shape.BackwardActions], s, b.BAction[i])
 	}
+	if weight, p := tensor("flow.weight"); p.Name != "" {
+		bias, _ := tensor("flow.bias")
+		for i, w := range w.F {
+			total += w * bias[0]
+			for l, x := range hidden(int32(i)) {
+				total += w * x * weight[l]
+			}
+		}
+	}
 	return total
 }
 
@@ -108,6 +117,9 @@ func TestGradientIsTheSlope(t *testing.T) {
 			}
 			for i, logp := range scores.LogPB {
 				value += w.PB[i] * logp
+			}
+			for i, log := range scores.LogF {
+				value += w.F[i] * log
 			}
 			if want := objective64(v, layout, wide, b, w); math.Abs(value-want) > 1e-4 {
 				t.Errorf("objective %v, in float64 %v", value, want)

@@ -13,6 +13,7 @@ import (
 const (
 	GroupForward  = "forward"  // the trunk and the P_F head
 	GroupBackward = "backward" // the P_B head
+	GroupFlow     = "flow"     // the head of log F(s)
 	GroupLogZ     = "log_z"    // a learned log Z, appended by the learner
 )
 
@@ -33,10 +34,14 @@ type MLPConfig struct {
 	// UniformBackward makes log P_B = −log(number of legal backward actions),
 	// without a P_B head; otherwise P_B is learned.
 	UniformBackward bool
+	// Flow adds a head with one output, log F(s), the log of the flow through a
+	// state, for objectives that balance more than whole trajectories.
+	Flow bool
 }
 
 // MLP is a trunk of dense layers over sparse binary features, shared by a P_F
-// head and, unless P_B is uniform, a P_B head. It implements Model.
+// head and, unless P_B is uniform, a P_B head; and by a head of log F(s), if
+// there is one. It implements Model.
 //
 // The matrices of the trunk have shape [in, out], so that a state's first
 // layer is a sum of rows; those of the heads have shape [out, in], because a
@@ -46,8 +51,11 @@ type MLP struct {
 	act      kernels.Activation
 	layout   Layout
 	trunk    []dense
-	head     [2]head // by Direction
+	head     [3]head // by Direction, and flow
 }
+
+// flow is the place of the head of log F(s) behind those of the two directions.
+const flow Direction = 2
 
 // dense is one layer of the trunk.
 type dense struct {
@@ -55,10 +63,10 @@ type dense struct {
 	in, out      int
 }
 
-// head is one policy over the trunk's output.
+// head is one policy, or the flow, over the trunk's output.
 type head struct {
 	dense
-	uniform bool // no parameters
+	uniform bool // no parameters: a uniform policy, or no flow
 }
 
 // NewMLP returns the model for an environment with so many features, forward
@@ -91,6 +99,10 @@ func NewMLP(c MLPConfig, features, actions, backwardActions int) (*MLP, error) {
 	if !c.UniformBackward && backwardActions > 0 {
 		heads = append(heads, backwardActions)
 	}
+	learned := len(heads) > 1
+	if c.Flow {
+		heads = append(heads, 1)
+	}
 	if n := parameters(features, c.Hidden, heads); n > MaxParams {
 		return nil, fielderr.New("hidden", c.Hidden, fmt.Sprintf(
 			"a smaller network: %.0f parameters × 4 bytes = %.0f MiB; a state may have %d MiB", n, math.Ceil(n*4/(1<<20)), MaxParams*4>>20))
@@ -101,10 +113,13 @@ func NewMLP(c MLPConfig, features, actions, backwardActions int) (*MLP, error) {
 		in = width
 	}
 	m.head[Forward].dense = m.add("forward", GroupForward, in, actions, []int{actions, in})
-	if len(heads) == 1 {
-		m.head[Backward] = head{dense: dense{in: in, out: backwardActions}, uniform: true}
-	} else {
+	m.head[Backward] = head{dense: dense{in: in, out: backwardActions}, uniform: !learned}
+	if learned {
 		m.head[Backward].dense = m.add("backward", GroupBackward, in, backwardActions, []int{backwardActions, in})
+	}
+	m.head[flow] = head{dense: dense{in: in, out: 1}, uniform: !c.Flow}
+	if c.Flow {
+		m.head[flow].dense = m.add("flow", GroupFlow, in, 1, []int{1, in})
 	}
 	return m, nil
 }

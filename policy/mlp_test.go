@@ -29,6 +29,13 @@ func variants() map[string]variant {
 			all[name] = variant{policy.MLPConfig{Hidden: []int{24, 17}, Activation: activation, UniformBackward: uniform}, shape}
 		}
 	}
+	for _, uniform := range []bool{false, true} {
+		name := fmt.Sprintf("flows, uniform P_B %v", uniform)
+		all[name] = variant{policy.MLPConfig{Hidden: []int{24, 17}, Activation: "tanh", UniformBackward: uniform, Flow: true}, shape}
+	}
+	all["flows, one layer"] = variant{policy.MLPConfig{Hidden: []int{9}, Activation: "leaky_relu", Flow: true}, shape}
+	all["flows, a vector of actions"] = variant{policy.MLPConfig{Hidden: []int{9, 8}, Activation: "tanh", Flow: true},
+		policytest.Shape{Features: 12, Actions: 12, BackwardActions: 4}} // the flow's column is the first of its vector
 	all["one layer"] = variant{policy.MLPConfig{Hidden: []int{9}, Activation: "relu"}, shape}
 	all["three layers"] = variant{policy.MLPConfig{Hidden: []int{9, 31, 6}, Activation: "tanh"}, shape}
 	all["nothing to choose backward"] = variant{policy.MLPConfig{Hidden: []int{8}, Activation: "tanh"},
@@ -72,6 +79,44 @@ func TestLayout(t *testing.T) {
 	check(v.model(t).Layout(), want)
 	v.config.UniformBackward = true
 	check(v.model(t).Layout(), want[:6])
+	flows := []string{"flow.weight [1 5] flow", "flow.bias [1] flow"}
+	v.config.Flow = true
+	check(v.model(t).Layout(), append(want[:6:6], flows...))
+	v.config.UniformBackward = false
+	check(v.model(t).Layout(), append(want[:8:8], flows...))
+}
+
+// TestAFlowHeadChangesNothingElse: a model that has one gives the same bits of
+// log P_F, log P_B and their gradients, at the same parameters.
+func TestAFlowHeadChangesNothingElse(t *testing.T) {
+	v := variants()["flows, uniform P_B false"]
+	with := v.model(t)
+	v.config.Flow = false
+	without := v.model(t)
+	params := make([]float32, with.Layout().Size())
+	with.Init(params, 3)
+	n := without.Layout().Size()
+	less := make([]float32, n)
+	without.Init(less, 3)
+	if !slices.Equal(params[:n], less) {
+		t.Error("other initial parameters")
+	}
+	r := rand.New(rand.NewPCG(8, 9))
+	b := policytest.RandomBatch(r, v.shape, 30, 20)
+	w := policytest.RandomWeights(r, b)
+	grad := func(m policy.Model, w *policy.Weights) ([]float32, policy.Scores) {
+		var s policy.Scores
+		tape, grad := m.NewTape(), make([]float32, len(params))
+		if err := errors.Join(tape.Score(params, b, &s), tape.Backprop(w, grad)); err != nil {
+			t.Fatal(err)
+		}
+		return grad, s
+	}
+	plain, scores := grad(without, w)
+	flowing, flowingScores := grad(with, &policy.Weights{PF: w.PF, PB: w.PB})
+	if !slices.Equal(plain, flowing) || !slices.Equal(scores.LogPF, flowingScores.LogPF) || !slices.Equal(scores.LogPB, flowingScores.LogPB) {
+		t.Error("a model with a flow head has other scores or another gradient")
+	}
 }
 
 func TestInitIsUniformInTheFanIn(t *testing.T) {

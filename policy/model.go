@@ -8,7 +8,7 @@ package policy
 type Param struct {
 	Name   string `msgpack:"name" json:"name"`
 	Shape  []int  `msgpack:"shape" json:"shape"`
-	Group  string `msgpack:"group" json:"group"` // optimiser group: "forward" (trunk and P_F), "backward" (P_B head), "log_z"
+	Group  string `msgpack:"group" json:"group"` // optimiser group: "forward" (trunk and P_F), "backward" (P_B head), "flow", "log_z"
 	Offset int    `msgpack:"offset" json:"offset"`
 }
 
@@ -47,21 +47,36 @@ type Batch struct {
 	// parent. Forced steps (envs.Only) have log P_B = 0 and do not appear.
 	BState, BAction []int32
 	// Trajectory i owns forward transitions FOffset[i]:FOffset[i+1] and
-	// backward transitions BOffset[i]:BOffset[i+1].
+	// backward transitions BOffset[i]:BOffset[i+1]. Forward transitions behind
+	// those of the last trajectory belong to none: see Into.
 	FOffset, BOffset []int32
+	// Undo is, for each forward transition of a trajectory, the backward one that
+	// undoes it; −1 where that is forced.
+	Undo []int32
+	// Potential is, for each state, the log-reward that it is known to have while
+	// it is unfinished (envs.Potential); 0 for objects. Only with Trace.Potentials.
+	Potential []float64
+	// Into is, for each forward transition of a trajectory, the list of all
+	// transitions that lead where it leads; −1 where it is the only one. List l
+	// is forward transitions EdgeOffset[l]:EdgeOffset[l+1], which belong to no
+	// trajectory. Only with Trace.Parents.
+	Into, EdgeOffset []int32
 }
 
 // Scores are the log-probabilities of a batch's transitions.
 type Scores struct {
 	LogPF []float64 // one per forward transition
 	LogPB []float64 // one per backward transition
+	LogF  []float64 // log F of each state; empty for a model without flows
 }
 
-// Weights are the coefficients of each transition's log-probability in the
-// objective whose gradient Backprop computes. A nil slice means all zero.
+// Weights are the coefficients of each transition's log-probability, and of each
+// state's log F, in the objective whose gradient Backprop computes. A nil slice
+// means all zero. A model without flows does not look at F.
 type Weights struct {
 	PF []float64
 	PB []float64
+	F  []float64
 }
 
 // Model is an architecture: pure, immutable, shareable.
@@ -93,15 +108,15 @@ type Tape interface {
 	// ones; of a Continuous model the moments of P_F. They are the tape's own, and
 	// valid until the next call.
 	Extend() (prob []float64, err error)
-	// Finish writes the log-probability of every transition (float64 sums) of a
-	// batch whose States are those of a pass that is kept. A transition that the
+	// Finish writes the log-probability of every transition (float64 sums), and
+	// log F of every state where the model has flows, of a batch whose States are those of a pass that is kept. A transition that the
 	// mask forbids (ErrForbidden), a non-finite logit (ErrNonFinite) or slices that
 	// do not fit (ErrShape) are errors; without such a pass it is ErrNoPass. It
 	// ends the pass.
 	Finish(b *Batch, out *Scores) error
 	// Score is Begin and Finish.
 	Score(params []float32, b *Batch, out *Scores) error
-	// Backprop adds ∇ Σ w·log-prob for the batch and parameters of the last
+	// Backprop adds ∇ Σ w·log-prob, and w·log F, for the batch and parameters of the last
 	// Score or Finish to grad. Both must be as they were then. It may be called several
 	// times, but is ErrNoScore after a failed Score or any other call.
 	Backprop(w *Weights, grad []float32) error

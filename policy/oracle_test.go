@@ -136,6 +136,10 @@ func oracle(t *testing.T, v variant, layout policy.Layout, params []float32, b *
 			uniform -= w.PB[i] * math.Log(parents)
 		}
 	}
+	if _, flows := layout.Find("flow.weight"); flows {
+		weights := o.matrix("flow.given", n, 1, func(i, _ int) float64 { return w.F[i] })
+		objective = o.must(G.Add(objective, o.must(G.Sum(o.must(G.HadamardProd(weights, o.affine(h, "flow", true)))))))
+	}
 	var inputs G.Nodes
 	for _, p := range layout {
 		inputs = append(inputs, o.nodes[p.Name])
@@ -155,7 +159,7 @@ func oracle(t *testing.T, v variant, layout policy.Layout, params []float32, b *
 			t.Fatal(err)
 		}
 		flat := value.Data().([]float64)
-		head := p.Name == "forward.weight" || p.Name == "backward.weight"
+		head := p.Name == "forward.weight" || p.Name == "backward.weight" || p.Name == "flow.weight"
 		for k := range flat {
 			to := k
 			if head { // the node is [in, out], the tensor [out, in]
@@ -202,6 +206,7 @@ func TestGradientOracle(t *testing.T) {
 				}
 				add(w.PF, scores.LogPF)
 				add(w.PB, scores.LogPB)
+				add(w.F[:len(scores.LogF)], scores.LogF)
 				if math.Abs(value-wantValue) > 1e-5*scale {
 					t.Errorf("seed %d: objective %v, Gorgonia %v", seed, value, wantValue)
 				}

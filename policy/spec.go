@@ -1,17 +1,54 @@
 package policy
 
 import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 )
 
+// Option is what an objective needs of a model besides its two policies.
+type Option int
+
+// WithFlow asks for log F of every state.
+const WithFlow Option = 1
+
+// flowing are the kinds of models that can give log F.
+var flowing = []string{"mlp"}
+
+// ForJob builds the model of a job for its environment, with what the job's
+// objective needs. Faults are *fielderr.Error with paths inside the job.
+func ForJob(s *job.Spec, env envs.Spec) (Model, error) {
+	var options []Option
+	if s.Loss.NeedsFlow() {
+		options = append(options, WithFlow)
+	}
+	m, err := FromSpec(s.Policy, env, options...)
+	if errors.Is(err, ErrNoFlow) {
+		return nil, fielderr.New("loss.objective", s.Loss.Objective, fmt.Sprintf(
+			"tb or ml: policy.kind %s has no log F of states (%s has)", s.Policy.Kind, strings.Join(flowing, ", ")))
+	}
+	if err != nil {
+		return nil, fielderr.Prefix("policy", err)
+	}
+	return m, nil
+}
+
 // FromSpec builds the model that a job describes for an environment. Faults
-// are *fielderr.Error with paths inside p.
-func FromSpec(p job.Policy, env envs.Spec) (Model, error) {
+// are *fielderr.Error with paths inside p; a kind that has no flows is
+// ErrNoFlow with the option WithFlow.
+func FromSpec(p job.Policy, env envs.Spec, options ...Option) (Model, error) {
+	flow := slices.Contains(options, WithFlow)
+	if flow && !slices.Contains(flowing, p.Kind) {
+		return nil, fmt.Errorf("%w: kind %s", ErrNoFlow, p.Kind)
+	}
 	switch p.Kind {
 	case "mlp":
-		return mlpFromSpec(p, env)
+		return mlpFromSpec(p, env, flow)
 	case "tabular":
 		return tabularFromSpec(p, env)
 	case "normal":
@@ -22,14 +59,14 @@ func FromSpec(p job.Policy, env envs.Spec) (Model, error) {
 	return nil, fielderr.New("kind", p.Kind, "mlp, tabular, normal or gaussian")
 }
 
-func mlpFromSpec(p job.Policy, env envs.Spec) (Model, error) {
+func mlpFromSpec(p job.Policy, env envs.Spec, flow bool) (Model, error) {
 	if env.Continuous() {
 		return nil, fielderr.New("kind", p.Kind, "gaussian: the actions of "+env.Name+" are points")
 	}
 	if p.Std != "" {
 		return nil, fielderr.New("std", p.Std, "nothing; only a gaussian has one")
 	}
-	c := MLPConfig{Hidden: p.Hidden, Activation: p.Activation}
+	c := MLPConfig{Hidden: p.Hidden, Activation: p.Activation, Flow: flow}
 	switch p.Backward {
 	case "joint", "frozen", "max_likelihood":
 	case "uniform":

@@ -26,24 +26,25 @@ type mlpTape struct {
 	// layers for the states that were scored last: to add up a few rows again is
 	// cheaper than to keep the sums.
 	hidden []buffer
-	heads  [2]headTape // by Direction
-	// Both heads are one product: their matrices beside each other as [in, out],
+	heads  [3]headTape // as the model's
+	// The heads are one product: their matrices beside each other as [in, out],
 	// with columns of zeros that fill up a vector, and their biases.
 	weight kernels.Matrix
 	bias   []float32
 	logits buffer
 
 	// The work that cores share, and what they found.
-	on    [2]bool        // heads that are computed
+	on    [3]bool        // heads that are computed
 	lo, n int            // rows of the buffers that are computed
 	block int            // rows of a part
-	bad   [2][]int       // first state with a non-finite logit, by head and part
+	bad   [3][]int       // first state with a non-finite logit, by head and part
 	trunk func(part int) // a block of rows through all layers and the heads
 
 	back backward
 }
 
-// headTape is the part of a tape that a policy head needs.
+// headTape is the part of a tape that a head needs. The flow has no
+// probabilities.
 type headTape struct {
 	first int       // column of the logits where it begins
 	lse   []float64 // log-normaliser of each state
@@ -126,7 +127,7 @@ func (t *mlpTape) LogProbs(params []float32, s *States, dir Direction, out []flo
 		uniformLogProbs(out, mask, h.out)
 		return nil
 	}
-	t.on = [2]bool{dir == Forward, dir == Backward}
+	t.on = [3]bool{Forward: dir == Forward, Backward: dir == Backward}
 	if err := t.advance(); err != nil {
 		return err
 	}
@@ -142,7 +143,7 @@ func (t *mlpTape) Begin(params []float32, s *States, keep bool) error {
 		return fmt.Errorf("%w: %d parameters, the model has %d", ErrShape, len(params), t.size)
 	}
 	t.params, t.states, t.keep, t.from, t.done = params, s, keep, 0, 0
-	t.on = [2]bool{true, keep && !t.m.head[Backward].uniform}
+	t.on = [3]bool{Forward: true, Backward: keep && !t.m.head[Backward].uniform, flow: keep && !t.m.head[flow].uniform}
 	t.turnHeads()
 	return nil
 }
@@ -207,8 +208,24 @@ func (t *mlpTape) Finish(b *Batch, out *Scores) (err error) {
 	if out.LogPF, err = t.pick(out.LogPF, Forward, b.FState, b.FAction, pass.ForwardMask); err != nil {
 		return err
 	}
-	out.LogPB, err = t.pick(out.LogPB, Backward, b.BState, b.BAction, pass.BackwardMask)
-	return err
+	if out.LogPB, err = t.pick(out.LogPB, Backward, b.BState, b.BAction, pass.BackwardMask); err != nil {
+		return err
+	}
+	out.LogF = t.flows(out.LogF)
+	return nil
+}
+
+// flows writes log F of every state; nothing without a flow head.
+func (t *mlpTape) flows(dst []float64) []float64 {
+	if !t.on[flow] {
+		return dst[:0]
+	}
+	resize(&dst, t.done)
+	width, first := t.logits.width, t.heads[flow].first
+	for i := range dst {
+		dst[i] = float64(t.logits.data[i*width+first])
+	}
+	return dst
 }
 
 // extend scores the states that are new.
@@ -283,10 +300,14 @@ func (t *mlpTape) advance() error {
 	parts := (t.n + t.block - 1) / t.block
 	t.logits.grow(rows)
 	for dir := range t.heads {
-		if h := &t.heads[dir]; t.on[dir] {
+		h := &t.heads[dir]
+		if !t.on[dir] {
+			continue
+		}
+		resize(&t.bad[dir], parts)
+		if Direction(dir) != flow {
 			h.lse = extended(h.lse, rows)
 			h.prob = extended(h.prob, rows*t.m.head[dir].out)
-			resize(&t.bad[dir], parts)
 		}
 	}
 	t.do(parts, &t.trunk)
@@ -297,7 +318,7 @@ func (t *mlpTape) advance() error {
 		}
 		for p, bad := range t.bad[dir] {
 			if bad >= 0 {
-				return fmt.Errorf("%w of the %s policy in state %d", ErrNonFinite, Direction(dir), t.from+t.lo+p*t.block+bad)
+				return fmt.Errorf("%w of %s in state %d", ErrNonFinite, output(dir), t.from+t.lo+p*t.block+bad)
 			}
 		}
 	}
@@ -328,15 +349,37 @@ func (t *mlpTape) runTrunk(part int) {
 		h = above
 	}
 	width := t.logits.width
-	if !t.on[Backward] { // the other one's columns are not needed
+	if !t.on[Backward] && !t.on[flow] { // the others' columns are not needed
 		width = padded(t.m.head[Forward].out)
 	}
 	kernels.Layer(t.logits.rows(from, to).SliceCols(0, width), h, t.weight.SliceCols(0, width), t.bias, kernels.Linear)
 	for dir := range t.heads {
-		if t.on[dir] {
+		switch {
+		case !t.on[dir]:
+		case Direction(dir) == flow:
+			t.bad[dir][part] = firstNonFinite(t.rows(flow, from, to))
+		default:
 			t.bad[dir][part] = t.softmax(Direction(dir), from, to)
 		}
 	}
+}
+
+// firstNonFinite is the first row of a column that is NaN or infinite, or -1.
+func firstNonFinite(m kernels.Matrix) int {
+	for i := range m.Rows {
+		if v := m.Row(i)[0]; v-v != 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// output names what a head gives.
+func output(head int) string {
+	if Direction(head) == flow {
+		return "the flow"
+	}
+	return fmt.Sprintf("the %s policy", Direction(head))
 }
 
 // rowsOf are the rows of a part.

@@ -54,8 +54,8 @@ var fields = map[string]field{
 	"loss.running_decay": {doc: "Weight of the past in the running normaliser.", max: 1, below: true},
 	"loss.log_z_init":    {doc: "First value of a learned log Z.", min: -inf, max: inf},
 
-	"loss.objective":     {doc: "What the residuals are made of, as `driftmesh objectives list` prints it. Default: tb.", enum: []string{TB, SubTB, DB, FLDB, FM, ML}, optional: true},
-	"loss.lambda":        {doc: "subtb: a piece of n transitions has the weight lambda^n. Default: 0.9.", max: 1e3},
+	"loss.objective": {doc: "What the residuals are made of, as `driftmesh objectives list` prints it. Default: tb.", enum: []string{TB, SubTB, DB, FLDB, FM, ML}, optional: true},
+	"loss.lambda":    {doc: "subtb: a piece of n transitions has the weight lambda^n. Default: 0.9.", max: 1e3},
 
 	"optimiser":               {doc: "How parameters follow the gradient."},
 	"optimiser.kind":          {doc: "Update rule.", enum: []string{"adam", "sgd"}},

@@ -45,6 +45,7 @@ type fixture struct {
 	params  []float32
 	batch   *policy.Batch
 	weights *policy.Weights
+	flow    bool // the model has log F of states
 }
 
 func newFixture(m policy.Model, s Shape) *fixture {
@@ -53,6 +54,7 @@ func newFixture(m policy.Model, s Shape) *fixture {
 	m.Init(f.params, 5)
 	f.batch = RandomBatch(r, s, 40, 16)
 	f.weights = RandomWeights(r, f.batch)
+	f.flow = HasFlow(m)
 	return f
 }
 
@@ -68,7 +70,7 @@ func (f *fixture) layout(t *testing.T) {
 			t.Errorf("%s begins at %d, want %d", p.Name, p.Offset, offset)
 		}
 		offset += p.Len()
-		if g := p.Group; g != policy.GroupForward && g != policy.GroupBackward {
+		if g := p.Group; g != policy.GroupForward && g != policy.GroupBackward && g != policy.GroupFlow {
 			t.Errorf("%s is in group %q", p.Name, g)
 		}
 	}
@@ -132,6 +134,9 @@ func (f *fixture) scoreAgrees(t *testing.T) {
 	if !slices.Equal(before, f.params) {
 		t.Error("Score changed the parameters")
 	}
+	if want := f.flows(); len(scores.LogF) != want {
+		t.Errorf("log F of %d states, want %d", len(scores.LogF), want)
+	}
 	f.each(func(dir policy.Direction, width int, mask []bool) {
 		state, action, got := f.batch.FState, f.batch.FAction, scores.LogPF
 		if dir == policy.Backward {
@@ -151,6 +156,14 @@ func (f *fixture) scoreAgrees(t *testing.T) {
 			}
 		}
 	})
+}
+
+// flows is how many states of the batch have log F.
+func (f *fixture) flows() int {
+	if f.flow {
+		return f.batch.States.N
+	}
+	return 0
 }
 
 // gradient is that of Σ w·log-prob at params, from zero.
@@ -194,10 +207,14 @@ func (f *fixture) backpropAdds(t *testing.T) {
 func (f *fixture) backpropLinear(t *testing.T) {
 	onlyF := f.gradient(t, f.batch, &policy.Weights{PF: f.weights.PF})
 	onlyB := f.gradient(t, f.batch, &policy.Weights{PB: f.weights.PB})
-	for i := range onlyF {
-		onlyF[i] += onlyB[i]
+	flows := f.gradient(t, f.batch, &policy.Weights{F: f.weights.F})
+	if moves := norm(flows) > 0; moves != f.flow {
+		t.Errorf("weights of flows have a gradient: %v, the model has flows: %v", moves, f.flow)
 	}
-	WantNear(t, "P_F alone plus P_B alone", f.m.Layout(), onlyF, f.gradient(t, f.batch, f.weights), 1e-5)
+	for i := range onlyF {
+		onlyF[i] += onlyB[i] + flows[i]
+	}
+	WantNear(t, "P_F, P_B and F alone, added up,", f.m.Layout(), onlyF, f.gradient(t, f.batch, f.weights), 1e-5)
 }
 
 func (f *fixture) objective(t *testing.T, params []float32) float64 {
@@ -212,6 +229,9 @@ func (f *fixture) objective(t *testing.T, params []float32) float64 {
 	}
 	for i, w := range f.weights.PB {
 		sum += w * s.LogPB[i]
+	}
+	for i, log := range s.LogF {
+		sum += f.weights.F[i] * log
 	}
 	return sum
 }
@@ -249,8 +269,9 @@ func (f *fixture) slope(t *testing.T) {
 }
 
 func (f *fixture) merged(t *testing.T) {
+	w := policy.Weights{PF: f.weights.PF, PB: f.weights.PB} // flows are of states, not of transitions
 	WantNear(t, "every transition with a state of its own", f.m.Layout(),
-		f.gradient(t, apart(f.batch, f.s), f.weights), f.gradient(t, f.batch, f.weights), 1e-5)
+		f.gradient(t, apart(f.batch, f.s), &w), f.gradient(t, f.batch, &w), 1e-5)
 }
 
 // apart is b with one copy of its state for every transition.
@@ -317,6 +338,9 @@ func (f *fixture) faults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("short weights", tape.Backprop(&policy.Weights{PF: f.weights.PF[1:]}, grad), policy.ErrShape)
+	if f.flow {
+		want("short weights of flows", tape.Backprop(&policy.Weights{F: f.weights.F[1:]}, grad), policy.ErrShape)
+	}
 	want("short gradient", tape.Backprop(f.weights, grad[1:]), policy.ErrShape)
 	if norm(grad) != 0 {
 		t.Error("a failed Backprop wrote to the gradient")
@@ -429,7 +453,7 @@ func (f *fixture) grows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(got.LogPF, want.LogPF) || !slices.Equal(got.LogPB, want.LogPB) {
+		if !slices.Equal(got.LogPF, want.LogPF) || !slices.Equal(got.LogPB, want.LogPB) || !slices.Equal(got.LogF, want.LogF) {
 			t.Error("a pass that grew has other scores")
 		}
 		grad := make([]float32, len(f.params))

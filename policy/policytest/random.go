@@ -41,15 +41,26 @@ func RandomBatch(r *rand.Rand, s Shape, states, trajectories int) *policy.Batch 
 	return b
 }
 
-// RandomWeights gives every transition of b a standard normal weight.
+// RandomWeights gives every transition and every state of b a standard normal
+// weight.
 func RandomWeights(r *rand.Rand, b *policy.Batch) *policy.Weights {
-	w := &policy.Weights{PF: make([]float64, len(b.FState)), PB: make([]float64, len(b.BState))}
-	for _, half := range [][]float64{w.PF, w.PB} {
-		for i := range half {
-			half[i] = r.NormFloat64()
+	w := &policy.Weights{PF: make([]float64, len(b.FState)), PB: make([]float64, len(b.BState)), F: make([]float64, b.States.N)}
+	for _, part := range [][]float64{w.PF, w.PB, w.F} {
+		for i := range part {
+			part[i] = r.NormFloat64()
 		}
 	}
 	return w
+}
+
+// HasFlow says whether a model gives log F of states.
+func HasFlow(m policy.Model) bool {
+	for _, p := range m.Layout() {
+		if p.Group == policy.GroupFlow {
+			return true
+		}
+	}
+	return false
 }
 
 func randomMask(r *rand.Rand, n int, some bool) []bool {

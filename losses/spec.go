@@ -1,12 +1,15 @@
 package losses
 
-import "github.com/driftmesh/driftmesh/internal/job"
+import (
+	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/job"
+)
 
 // FromSpec builds the objective that a job describes: all trajectories of a
 // batch are one normaliser group. Faults are *fielderr.Error with paths inside
 // the loss section; warnings are for people, about settings that are legal but
 // known to mislead.
-func FromSpec(l job.Loss, backward string, batch int) (tb *TB, warnings []string, err error) {
+func FromSpec(l job.Loss, backward string, batch int) (o Objective, warnings []string, err error) {
 	member, err := NewMember(l.Divergence, Overrides{Parameter: l.Parameter, Tail: l.Tail, Temper: l.Temper})
 	if err != nil {
 		return nil, nil, err
@@ -18,8 +21,26 @@ func FromSpec(l job.Loss, backward string, batch int) (tb *TB, warnings []string
 	if warnings, err = normaliser.CheckGroup(member.At(0), batch); err != nil {
 		return nil, nil, err
 	}
-	tb, err = NewTB(Config{Member: member, Normaliser: normaliser, Backward: Backward(backward), RunningDecay: l.RunningDecay})
-	return tb, warnings, err
+	b := Backward(backward)
+	if l.NeedsFlow() && normaliser != Learned {
+		return nil, nil, fielderr.New("normaliser", l.Normaliser, "learned: log Z is the flow of the source")
+	}
+	switch l.ObjectiveName() {
+	case job.SubTB:
+		o, err = NewSubTB(member, l.LambdaOr(), b)
+		return o, nil, err
+	case job.DB, job.FLDB:
+		o, err = NewDB(member, b)
+		return o, nil, err
+	case job.FM:
+		o, err = NewFM(member, b)
+		return o, nil, err
+	case job.ML:
+		o, err = NewML(b)
+		return o, nil, err
+	}
+	o, err = NewTB(Config{Member: member, Normaliser: normaliser, Backward: b, RunningDecay: l.RunningDecay})
+	return o, warnings, err
 }
 
 // Member is the divergence at an update.

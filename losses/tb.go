@@ -72,6 +72,9 @@ type Input struct {
 	Weights []float64
 	// Lag is the age of each trajectory's policy in updates; nil: unknown.
 	Lag []int64
+	// Steps are the scores of transitions and states, for objectives that balance
+	// more than whole trajectories.
+	Steps *Steps
 }
 
 // Output is the loss and what a backward pass needs. Evaluate reuses its slices.
@@ -82,12 +85,17 @@ type Output struct {
 	W []float64
 	// WB is the coefficient of log P_B of each trajectory.
 	WB []float64
+	// PF, PB and F are the coefficients of log P_F and log P_B of each transition,
+	// and of log F of each state, in the order of Steps; objectives that use Steps
+	// give these instead of W and WB, which are empty then.
+	PF, PB, F []float64
 	// GradLogZ is ∂Loss/∂LogZ; 0 unless the normaliser is Learned.
 	GradLogZ float64
 	// C is the normaliser of each group; NaN for groups without a trajectory.
 	// For LeaveOneOut it is that of the whole group.
 	C []float64
-	// Delta holds the residuals with c added.
+	// Delta holds the residuals with c added: one for each trajectory; of flow
+	// matching one for each state that a trajectory comes to.
 	Delta       []float64
 	Diagnostics Diagnostics
 }
@@ -151,6 +159,7 @@ func (t *TB) Evaluate(update int64, in *Input, out *Output) error {
 	}
 	d := t.cfg.Member.At(update)
 	out.Delta, out.W, out.WB = resize(out.Delta, n), resize(out.W, n), resize(out.WB, n)
+	out.PF, out.PB, out.F = out.PF[:0], out.PB[:0], out.F[:0]
 	out.C = resize(out.C, t.cfg.Groups)
 	for i := range n {
 		delta := in.LogPF[i] - in.LogReward[i] - in.LogPB[i]

@@ -60,8 +60,10 @@ func (r *Recorder) Add(u *Update) {
 		r.ess += o.Diagnostics.ESS / float64(known)
 		r.kl += o.Diagnostics.KL
 	}
+	for _, delta := range o.Delta {
+		r.deltas.add(delta)
+	}
 	for i := range u.Batch {
-		r.deltas.add(o.Delta[i])
 		r.weights.Add(u.In.LogReward[i], u.In.LogPB[i], u.In.LogBehaviour[i])
 		if i < u.Fresh {
 			r.lags.Add(int64(u.Version)-1-int64(u.Batch[i].Version), 1)
@@ -152,7 +154,7 @@ func (r *Recorder) Row(u *Updater) runs.Row {
 // logZ fills in the estimates. A log Z that is not learned is the best of the
 // others, and unknown without one.
 func (r *Recorder) logZ(row *runs.Row) {
-	learned := r.spec.Loss.Normaliser == string(losses.Learned)
+	learned := r.spec.Loss.LearnsLogZ()
 	if !learned {
 		row.LogZ, row.LogZEstimator = runs.Float(math.NaN()), ""
 	}

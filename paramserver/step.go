@@ -73,6 +73,9 @@ func (u *Updater) Rehearsed(p policy.Pass) { u.pass = p }
 
 // rehearsed says whether the pass is that of exactly this batch.
 func (u *Updater) rehearsed(pass policy.Pass, batch []wire.Trajectory) bool {
+	if l := u.Spec.Loss; l.NeedsPotential() || l.NeedsParents() {
+		return false // a rollout does not note them
+	}
 	if pass.Batch == nil || u.mix != nil || len(pass.Batch.FOffset) != len(batch)+1 {
 		return false
 	}
@@ -168,7 +171,7 @@ func (u *Updater) descend(batch []wire.Trajectory, rehearsed bool, rates optim.R
 		return 0, err
 	}
 	clear(u.grad)
-	if err := u.tape.Backprop(u.spread(), u.grad[:len(u.grad)-1]); err != nil {
+	if err := u.tape.Backprop(u.coefficients(), u.grad[:len(u.grad)-1]); err != nil {
 		return 0, err
 	}
 	u.grad[len(u.grad)-1] = float32(u.out.GradLogZ)
@@ -193,6 +196,21 @@ func (u *Updater) residuals(batch []wire.Trajectory) {
 		in.LogZ = u.known.at(beta)
 	}
 	u.weigh(batch)
+	if u.Spec.Loss.NeedsFlow() {
+		u.transitions(beta)
+	}
+}
+
+// transitions hands the loss the scores of single transitions and states.
+func (u *Updater) transitions(beta float64) {
+	b := u.scored
+	u.steps = losses.Steps{
+		Offset: b.FOffset, State: b.FState, Undo: b.Undo,
+		LogPF: u.scores.LogPF, LogPB: u.scores.LogPB, LogF: u.scores.LogF,
+		Potential: b.Potential, PotentialScale: beta,
+		Into: b.Into, EdgeOffset: b.EdgeOffset,
+	}
+	u.in.Steps = &u.steps
 }
 
 // weigh hands the loss the weights of the trajectories, unless all are 1.
@@ -213,8 +231,12 @@ func (u *Updater) weigh(batch []wire.Trajectory) {
 	}
 }
 
-// spread gives every transition its trajectory's weight.
-func (u *Updater) spread() *policy.Weights {
+// coefficients are those of every transition: its own, or its trajectory's.
+func (u *Updater) coefficients() *policy.Weights {
+	if len(u.out.PF) > 0 {
+		u.weights = policy.Weights{PF: u.out.PF, PB: u.out.PB, F: u.out.F}
+		return &u.weights
+	}
 	u.weights.PF = spread(u.weights.PF, u.out.W, u.scored.FOffset)
 	u.weights.PB = spread(u.weights.PB, u.out.WB, u.scored.BOffset)
 	return &u.weights

@@ -2,6 +2,7 @@ package paramserver
 
 import (
 	"errors"
+	"fmt"
 	"math"
 
 	"github.com/driftmesh/driftmesh/envs"
@@ -32,7 +33,7 @@ type Updater struct {
 	tape   policy.Tape
 	frozen *frozenBackward // P_B as it was at version 0; nil unless the spec freezes it
 	asm    *policy.Assembler
-	loss   *losses.TB
+	loss   losses.Objective
 	known  *knownLogZ // nil unless the normaliser is exact
 	opt    *optim.Optimiser
 
@@ -60,6 +61,7 @@ type Updater struct {
 	weights policy.Weights
 	factors []float64 // weights of the trajectories
 	in      losses.Input
+	steps   losses.Steps
 	out     losses.Output
 	update  Update
 }
@@ -126,9 +128,13 @@ func describe(spec *job.Spec) (*Updater, error) {
 	if err := errors.Join(fielderr.Prefix("env", envErr), fielderr.Prefix("loss", lossErr)); err != nil {
 		return nil, err
 	}
-	model, err := policy.FromSpec(spec.Policy, env.Spec())
+	model, err := policy.ForJob(spec, env.Spec())
 	if err != nil {
-		return nil, fielderr.Prefix("policy", err)
+		return nil, err
+	}
+	if _, ok := env.NewStates(1).(envs.Potential); spec.Loss.NeedsPotential() && !ok {
+		return nil, fielderr.New("loss.objective", spec.Loss.Objective, fmt.Sprintf(
+			"another objective, such as db: %s has no rewards of unfinished states", env.Spec().Name))
 	}
 	shape := env.Spec()
 	u := &Updater{
@@ -137,6 +143,8 @@ func describe(spec *job.Spec) (*Updater, error) {
 		asm:    policy.NewAssembler(env),
 		loss:   loss,
 	}
+	u.asm.Potentials(spec.Loss.NeedsPotential())
+	u.asm.Parents(spec.Loss.NeedsParents())
 	if err := optim.FromSpec(spec.Optimiser).Check(); err != nil {
 		return nil, fielderr.Prefix("optimiser", err)
 	}
@@ -207,6 +215,10 @@ func (u *Updater) rates(step int64) optim.Rates {
 	r.Backward = r.Forward
 	if o.BackwardRate != nil {
 		r.Backward = o.BackwardRate.At(step)
+	}
+	r.Flow = r.Forward
+	if o.FlowRate != nil {
+		r.Flow = o.FlowRate.At(step)
 	}
 	return r
 }

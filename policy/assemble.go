@@ -36,6 +36,12 @@ func NewAssembler(env envs.Env) *Assembler {
 // KeepDuplicates is that of Deduper.
 func (a *Assembler) KeepDuplicates(keep bool) { a.trace.KeepDuplicates(keep) }
 
+// Potentials and Parents are those of Trace.
+func (a *Assembler) Potentials(on bool) { a.trace.Potentials(on) }
+
+// Parents is that of Trace.
+func (a *Assembler) Parents(on bool) { a.trace.Parents(on) }
+
 // States holds the terminal state of trajectory i of the last Assemble that
 // succeeded in row i, until the next Assemble: for checking log-rewards, texts
 // and modes. There may be more rows than trajectories.
@@ -66,7 +72,7 @@ func (a *Assembler) Assemble(actions [][]int32, b *Batch) error {
 		}
 	}
 	a.trace.Finish()
-	return nil
+	return a.trace.Err()
 }
 
 // measure refuses what cannot be a trajectory before anything is allocated.

@@ -8,6 +8,7 @@ import "github.com/driftmesh/driftmesh/envs"
 //
 //	Start → (Leave → the environment's Forward → Arrive)… → Finish
 type Trace struct {
+	env    envs.Env
 	dedupe *Deduper
 	words  int // of an action
 	batch  *Batch
@@ -20,6 +21,11 @@ type Trace struct {
 	undone             []int32 // backward actions that are points, of all transitions
 	place              []int32 // by trajectory: where its next transition goes
 	sorted             []edge
+
+	potential bool
+	parents   *parents // nil: not wanted
+	one       [1]int32
+	err       error
 }
 
 // Pass is a rollout whose forward pass is on a tape: Finish takes it from there.
@@ -35,7 +41,7 @@ type edge struct{ state, action int32 }
 // NewTrace returns a Trace for trajectories of env.
 func NewTrace(env envs.Env) *Trace {
 	spec := env.Spec()
-	return &Trace{dedupe: NewDeduper(env), words: spec.Words()}
+	return &Trace{env: env, dedupe: NewDeduper(env), words: spec.Words()}
 }
 
 // KeepDuplicates is that of Deduper.
@@ -44,15 +50,40 @@ func (t *Trace) KeepDuplicates(keep bool) { t.dedupe.KeepDuplicates(keep) }
 // Start empties b and collects into it from now on: rows 0..n-1 of states, all at
 // s0, are the beginnings of trajectories 0..n-1.
 func (t *Trace) Start(states envs.States, n int, b *Batch) {
-	t.batch = b
+	t.batch, t.err = b, nil
 	t.dedupe.Start(&b.States)
+	b.Potential = b.Potential[:0]
+	t.parents.start(b)
 	t.row, t.state, t.action, t.back = t.row[:0], t.state[:0], t.action[:0], t.back[:0]
 	t.undone = t.undone[:0]
 	resize(&t.at, n)
 	for i := range t.at {
-		t.at[i] = t.dedupe.Add(states, i)
+		t.at[i] = t.add(states, i)
 	}
 }
+
+// add returns the index in the batch of a row's state.
+func (t *Trace) add(states envs.States, row int) int32 {
+	id := t.dedupe.Add(states, row)
+	if b := t.batch; t.potential && int(id) == len(b.Potential) {
+		b.Potential = append(b.Potential, 0)
+		if !states.Terminal(row) {
+			t.one[0] = int32(row)
+			t.fault(states.(envs.Potential).LogPotential(t.one[:], b.Potential[id:]))
+		}
+	}
+	return id
+}
+
+// fault keeps the first fault.
+func (t *Trace) fault(err error) {
+	if t.err == nil {
+		t.err = err
+	}
+}
+
+// Err is the first fault of the environment since Start.
+func (t *Trace) Err() error { return t.err }
 
 // At is the index in the batch of the state where trajectory i is. It has no
 // meaning once the trajectory is complete.
@@ -74,13 +105,16 @@ func (t *Trace) Arrive(states envs.States, rows []int32) {
 		e := edge{state: -1}
 		// Objects are scored only where there is a choice of the way back.
 		if forced := t.undo[k*t.words] == envs.Only; !forced || !states.Terminal(int(row)) {
-			t.at[row] = t.dedupe.Add(states, int(row))
+			t.at[row] = t.add(states, int(row))
 			if !forced {
 				e = edge{state: t.at[row], action: t.undo[k*t.words]}
 				if t.words > 1 {
 					e.action = int32(len(t.back))
 				}
 			}
+		}
+		if t.parents != nil {
+			t.parents.arrive(t, states, int(row), e.state)
 		}
 		t.back = append(t.back, e)
 	}
@@ -114,11 +148,15 @@ func (t *Trace) Finish() {
 		}
 	}
 	b.BState, b.BAction = b.BState[:0], b.BAction[:0]
+	resize(&b.Undo, total)
 	resize(&b.BOffset, n+1)
 	b.BOffset[0] = 0
 	for i := range n {
-		for _, e := range t.sorted[b.FOffset[i]:b.FOffset[i+1]] {
+		lo, hi := b.FOffset[i], b.FOffset[i+1]
+		for k, e := range t.sorted[lo:hi] {
+			b.Undo[int(lo)+k] = -1
 			if e.state >= 0 {
+				b.Undo[int(lo)+k] = int32(len(b.BState))
 				b.BState = append(b.BState, e.state)
 				if t.words > 1 {
 					b.BAction = append(b.BAction, t.point(t.undone, e.action)...)
@@ -129,6 +167,7 @@ func (t *Trace) Finish() {
 		}
 		b.BOffset[i+1] = int32(len(b.BState))
 	}
+	t.parents.finish(t)
 }
 
 // point is action i of those that take several words each.

@@ -50,7 +50,7 @@ func NewRoller(spec *job.Spec, worker uint64) (*Roller, error) {
 	if err != nil {
 		return nil, err
 	}
-	model, err := policy.FromSpec(spec.Policy, env.Spec())
+	model, err := policy.ForJob(spec, env.Spec())
 	if err != nil {
 		return nil, err
 	}

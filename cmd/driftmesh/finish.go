@@ -6,9 +6,9 @@ import (
 	"math"
 
 	"github.com/driftmesh/driftmesh/envs/registry"
+	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/report"
 	"github.com/driftmesh/driftmesh/internal/runs"
-	"github.com/driftmesh/driftmesh/losses"
 	"github.com/driftmesh/driftmesh/paramserver"
 )
 
@@ -55,7 +55,7 @@ func (s *session) finish(_ context.Context, u *paramserver.Updater, outcome stri
 			data.Objects.RowLabel, data.Objects.ColLabel = "first coordinate", "second coordinate"
 		}
 	}
-	if s.spec.Loss.Normaliser == string(losses.Learned) {
+	if s.spec.Loss.LearnsLogZ() {
 		row.LogZ, row.LogZEstimator = runs.Float(u.LogZ()), "learned"
 	}
 	if found, total := u.ModesFound(); total > 0 {
@@ -82,11 +82,15 @@ func (s *session) facts(u *paramserver.Updater) []report.Fact {
 	if a, ok := d.EffectiveAlpha(); ok {
 		member.Note = fmt.Sprintf("effective alpha %.3g: %s", a, d.Behaviour())
 	}
-	return []report.Fact{
+	facts := []report.Fact{
 		{Name: "environment", Value: u.Env.Spec().Name},
 		member,
 		{Name: "normaliser", Value: s.spec.Loss.Normaliser},
 	}
+	if name := s.spec.Loss.ObjectiveName(); name != job.TB {
+		facts = append(facts, report.Fact{Name: "objective", Value: name})
+	}
+	return facts
 }
 
 func expAll(x []float64) []float64 {

@@ -17,6 +17,7 @@ type Grid struct {
 	// may have none or only one.
 	sides    []int
 	numModes int
+	atOrigin float64 // log R of the origin
 }
 
 func newGrid(c Config) *Grid {
@@ -33,6 +34,7 @@ func newGrid(c Config) *Grid {
 		},
 		rewards: newRewards(c),
 	}
+	g.atOrigin = g.rewards.logReward(make([]int32, c.Dim))
 	if c.Reward == Standard && c.R2 > 0 {
 		var has [2]bool
 		for x, z := range g.rewards.zone {

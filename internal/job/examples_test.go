@@ -30,7 +30,7 @@ func TestExamplesAreWhole(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 			continue
 		}
-		if _, err := policy.FromSpec(s.Policy, env.Spec()); err != nil {
+		if _, err := policy.ForJob(s, env.Spec()); err != nil {
 			t.Errorf("%s: %v", path, err)
 		}
 		if _, _, err := losses.FromSpec(s.Loss, s.Policy.Backward, s.Train.Batch); err != nil {

@@ -52,6 +52,7 @@ func FromSpec(o job.Optimiser) Hyper {
 type Rates struct {
 	Forward  float64 // trunk and P_F head
 	Backward float64 // P_B head
+	Flow     float64 // head of log F(s)
 	LogZ     float64 // learned log Z
 }
 
@@ -62,6 +63,8 @@ func (r *Rates) of(group string) *float64 {
 		return &r.Forward
 	case policy.GroupBackward:
 		return &r.Backward
+	case policy.GroupFlow:
+		return &r.Flow
 	case policy.GroupLogZ:
 		return &r.LogZ
 	}

@@ -7,7 +7,7 @@ type Potential interface {
 	States
 	// LogPotential writes a log-reward for each unfinished row, in nats: any finite
 	// function of the state that is 0 at s0. The nearer it is to what the objects
-	// below the state earn, the less there is left to learn. A finished row is an
-	// error: its reward is LogReward.
+	// below the state earn, the less there is left to learn. It is not asked of finished
+	// rows: their reward is LogReward.
 	LogPotential(rows []int32, out []float64) error
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/envs/diffusion"
 	"github.com/driftmesh/driftmesh/envs/hypergrid"
+	"github.com/driftmesh/driftmesh/envs/ising"
 	"github.com/driftmesh/driftmesh/envs/mixture"
 	"github.com/driftmesh/driftmesh/envs/params"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
@@ -44,6 +45,9 @@ func table() []entry {
 		define(diffusion.Name,
 			"walk from the origin through R^d in Gaussian steps; densities with known log Z (continuous actions)",
 			diffusion.Default, diffusion.Bind, diffusion.New),
+		define("ising",
+			"set the spins of a torus one after another; neighbours attract each other (log R = 2 sigma per bond)",
+			ising.Default, ising.Bind, ising.New),
 	}
 }
 

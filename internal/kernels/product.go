@@ -112,6 +112,12 @@ func LayerBackward(dst, a, b, y Matrix, act Activation, add bool) {
 	}
 }
 
+// Mul computes dst = a·b (a is m×k, b k×n, dst m×n).
+func Mul(dst, a, b Matrix) {
+	p := product{dst: dst, a: a, b: b, start: fromZero, slope: 1}
+	p.compute()
+}
+
 // MulTN adds aᵀ·b to dst (a is k×m, b k×n, dst m×n): the gradient of a weight
 // matrix, summed over the rows of a batch in order. Kernels may pass over zeros of a, so that one
 // hides a non-finite element of b.

@@ -21,7 +21,10 @@ type Distances struct {
 	ReverseKL float64 `json:"reverse_kl"` // KL(q‖p) = Σ q log(q/p)
 	JSD       float64 `json:"jsd"`        // Jensen–Shannon: ½ KL(p‖m) + ½ KL(q‖m), m = (p+q)/2, in [0, log 2]
 	Hellinger float64 `json:"hellinger"`  // √(½ Σ(√p−√q)²), in [0, 1]
-	Chi2      float64 `json:"chi2"`       // Pearson's χ²(p‖q) = Σ(p−q)²/q
+	Chi2      float64 `json:"chi2"`       // Pearson's χ²(p‖q) = Σ(p−q)²/q: twice the divergence of pearson_chi2, large where q misses what p has
+	// Chi2Reverse is Neyman's χ²(q‖p) = Σ(p−q)²/p: twice the divergence of
+	// neyman_chi2, large where q has what p lacks.
+	Chi2Reverse float64 `json:"chi2_reverse"`
 }
 
 // Compare returns the distances between two distributions given by the
@@ -43,6 +46,7 @@ func Compare(target, model []float64) (Distances, error) {
 		root := math.Exp(lp/2) - math.Exp(lq/2)
 		hellinger += root * root
 		d.Chi2 += chi2(lp, lq)
+		d.Chi2Reverse += chi2(lq, lp)
 	}
 	d.TV = d.L1 / 2
 	d.Hellinger = math.Sqrt(hellinger / 2)
@@ -95,16 +99,17 @@ func logMean(a, b float64) float64 {
 // MarshalJSON writes null for infinite distances, which JSON has no number for.
 func (d Distances) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
-		TV        *float64 `json:"tv"`
-		L1        *float64 `json:"l1"`
-		ForwardKL *float64 `json:"forward_kl"`
-		ReverseKL *float64 `json:"reverse_kl"`
-		JSD       *float64 `json:"jsd"`
-		Hellinger *float64 `json:"hellinger"`
-		Chi2      *float64 `json:"chi2"`
+		TV          *float64 `json:"tv"`
+		L1          *float64 `json:"l1"`
+		ForwardKL   *float64 `json:"forward_kl"`
+		ReverseKL   *float64 `json:"reverse_kl"`
+		JSD         *float64 `json:"jsd"`
+		Hellinger   *float64 `json:"hellinger"`
+		Chi2        *float64 `json:"chi2"`
+		Chi2Reverse *float64 `json:"chi2_reverse"`
 	}{
 		finite(d.TV), finite(d.L1), finite(d.ForwardKL), finite(d.ReverseKL),
-		finite(d.JSD), finite(d.Hellinger), finite(d.Chi2),
+		finite(d.JSD), finite(d.Hellinger), finite(d.Chi2), finite(d.Chi2Reverse),
 	})
 }
 

@@ -40,7 +40,14 @@ func TestHandComputed(t *testing.T) {
 	near(t, "reverse KL", d.ReverseKL, math.Ln2/4, 1e-15)
 	near(t, "JSD", d.JSD, 0.5*math.Log(4./3)+0.25*math.Log(2./3), 1e-15) // m = (⅜, ¼, ⅜)
 	near(t, "Hellinger", d.Hellinger, math.Sqrt(0.75-1/math.Sqrt2), 1e-15)
-	near(t, "χ²", d.Chi2, 0.375, 1e-15) // (¼)²/¼ + (¼)²/½
+	near(t, "χ²", d.Chi2, 0.375, 1e-15)                // (¼)²/¼ + (¼)²/½
+	near(t, "reverse χ²", d.Chi2Reverse, 0.375, 1e-15) // (¼)²/½ + (¼)²/¼
+	back, err := metrics.Compare(logs(0.5, 0.5), logs(0.25, 0.75))
+	if err != nil {
+		t.Fatal(err)
+	}
+	near(t, "χ²(p‖q)", back.Chi2, 1./3, 1e-15)        // (1/16)/¼ + (1/16)/¾
+	near(t, "χ²(q‖p)", back.Chi2Reverse, 0.25, 1e-15) // (1/16)/½ + (1/16)/½
 }
 
 func TestDisjoint(t *testing.T) {
@@ -49,7 +56,7 @@ func TestDisjoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	inf := math.Inf(1)
-	if d != (metrics.Distances{TV: 1, L1: 2, ForwardKL: inf, ReverseKL: inf, JSD: d.JSD, Hellinger: 1, Chi2: inf}) {
+	if d != (metrics.Distances{TV: 1, L1: 2, ForwardKL: inf, ReverseKL: inf, JSD: d.JSD, Hellinger: 1, Chi2: inf, Chi2Reverse: inf}) {
 		t.Errorf("%+v", d)
 	}
 	near(t, "JSD", d.JSD, math.Ln2, 1e-15)
@@ -112,7 +119,7 @@ func TestInequalities(t *testing.T) {
 			t.Errorf("against Pinsker: %+v", d)
 		case d.Hellinger*d.Hellinger > d.TV+slack, d.TV > math.Sqrt2*d.Hellinger+slack:
 			t.Errorf("against Le Cam: %+v", d)
-		case math.Log1p(d.Chi2) < d.ForwardKL-slack:
+		case math.Log1p(d.Chi2) < d.ForwardKL-slack, math.Log1p(d.Chi2Reverse) < d.ReverseKL-slack:
 			t.Errorf("KL above log(1 + χ²): %+v", d)
 		}
 	})
@@ -160,6 +167,14 @@ func TestFirstBelow(t *testing.T) {
 	}{{0.05, 1, 1}, {0.05, 2, 3}, {0.05, 3, 6}, {0.05, 4, -1}, {0.001, 1, -1}, {0.05, 0, 1}} {
 		if got := metrics.FirstBelow(values, c.threshold, c.run); got != c.want {
 			t.Errorf("%d below %v: %d, want %d", c.run, c.threshold, got, c.want)
+		}
+		negative := make([]float64, len(values))
+		for i, v := range values {
+			negative[i] = -v
+		}
+		above := math.Nextafter(-c.threshold, 1) // −v ≥ above where v < threshold
+		if got := metrics.FirstAtLeast(negative, above, c.run); got != c.want {
+			t.Errorf("%d at least %v: %d, want %d", c.run, above, got, c.want)
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+
+	"github.com/driftmesh/driftmesh/envs"
 )
 
 // ErrModes says that bytes are no set of modes, or of another number of modes.
@@ -16,6 +18,7 @@ type Modes struct {
 	n     int
 	found int
 	words []uint64
+	visit func(mode int) // Add, for AddObject
 }
 
 // NewModes returns an empty set of n modes (none when n is negative).
@@ -33,6 +36,20 @@ func (m *Modes) Add(mode int) bool {
 	m.words[mode/64] |= 1 << (mode % 64)
 	m.found++
 	return true
+}
+
+// AddObject notes every mode that the object of a terminal row belongs to: the
+// one that env names, or all of them where it is an envs.MultiModed.
+func (m *Modes) AddObject(env envs.Moded, s envs.States, row int) {
+	multi, ok := env.(envs.MultiModed)
+	if !ok {
+		m.Add(env.Mode(s, row))
+		return
+	}
+	if m.visit == nil {
+		m.visit = func(mode int) { m.Add(mode) }
+	}
+	multi.Modes(s, row, m.visit)
 }
 
 // Has says whether the mode was found.
@@ -91,6 +108,6 @@ func (m *Modes) UnmarshalBinary(data []byte) error {
 	if rest := n % 64; rest != 0 && out.words[words-1]>>rest != 0 {
 		return fmt.Errorf("%w: bits past the last of %d modes", ErrModes, n)
 	}
-	*m = *out
+	m.n, m.found, m.words = out.n, out.found, out.words
 	return nil
 }

@@ -45,10 +45,20 @@ func EmpiricalTV(logTarget []float64, counts []int64) (Empirical, error) {
 // values that are all below the threshold, or -1: one lucky evaluation is not
 // an arrival.
 func FirstBelow(values []float64, threshold float64, run int) int {
+	return firstRun(values, run, func(v float64) bool { return v < threshold })
+}
+
+// FirstAtLeast is FirstBelow for values that are to rise, such as the number of
+// modes held: the first of run successive values of at least the threshold.
+func FirstAtLeast(values []float64, threshold float64, run int) int {
+	return firstRun(values, run, func(v float64) bool { return v >= threshold })
+}
+
+func firstRun(values []float64, run int, there func(float64) bool) int {
 	run = max(run, 1)
 	streak := 0
 	for i, v := range values {
-		if streak++; !(v < threshold) {
+		if streak++; !there(v) {
 			streak = 0
 		}
 		if streak == run {

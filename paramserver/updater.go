@@ -235,7 +235,7 @@ func (u *Updater) observe(batch []wire.Trajectory) {
 	}
 	for i := range batch {
 		if u.modes != nil {
-			u.modes.Add(u.moded.Mode(states, i))
+			u.modes.AddObject(u.moded, states, i)
 		}
 		if !u.best.wants(batch[i].LogReward) {
 			continue

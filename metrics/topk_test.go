@@ -1,0 +1,96 @@
+package metrics_test
+
+import (
+	"math"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/envs/hypergrid"
+	"github.com/driftmesh/driftmesh/metrics"
+)
+
+// TestBestOf: equal objects count once, the k best are averaged, and two cells
+// that share one of two coordinates have 1 of 3 features in common.
+func TestBestOf(t *testing.T) {
+	e := grid(t, func(c *hypergrid.Config) { c.Dim = 2 })
+	texts := []string{"(1,1)", "(6,1)", "(1,1)", "(6,6)", "(3,3)", "(0,0)"}
+	s, rows, lr := e.NewStates(len(texts)), make([]int32, len(texts)), make([]float64, len(texts))
+	for i, text := range texts {
+		rows[i] = int32(i)
+		if err := s.Parse(i, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.LogReward(rows, lr); err != nil {
+		t.Fatal(err)
+	}
+	got := metrics.BestOf(e, s, lr, 3) // the modes (1,1), (6,1), (6,6)
+	if got.K != 3 || got.Distinct != 5 {
+		t.Errorf("%+v", got)
+	}
+	near(t, "log-reward", got.LogReward, math.Log(2.501), 1e-12)
+	near(t, "reward", got.Reward, 2.501, 1e-12)
+	near(t, "diversity", got.Diversity, (2./3+2./3+1)/3, 1e-12)
+	all := metrics.BestOf(e, s, lr, 100)
+	near(t, "reward of all", all.Reward, (3*2.501+0.501+0.001)/5, 1e-12)
+	if one := metrics.BestOf(e, s, lr, 1); one.K != 1 || !math.IsNaN(one.Diversity) {
+		t.Errorf("%+v", one)
+	}
+	if none := metrics.BestOf(e, s, nil, 5); none.K != 0 || !math.IsNaN(none.Reward) {
+		t.Errorf("%+v", none)
+	}
+}
+
+// TestDistanceIsAMetric over features and over sequences, and is computed as
+// defined there.
+func TestDistanceIsAMetric(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		spec := envs.Spec{Features: 12}
+		sequence := rapid.Bool().Draw(t, "sequence")
+		if sequence {
+			spec.Positions, spec.Vocabulary, spec.Features = 4, 3, 14
+		}
+		draw := func(name string) (features []int32, tokens [4]int) {
+			if !sequence {
+				for f, on := range rapid.SliceOfN(rapid.Bool(), 12, 12).Draw(t, name) {
+					if on {
+						features = append(features, int32(f))
+					}
+				}
+				return features, tokens
+			}
+			for p := range tokens { // 3 is an empty place
+				if tokens[p] = rapid.IntRange(0, 3).Draw(t, name); tokens[p] < 3 {
+					features = append(features, int32(3*p+tokens[p]))
+				}
+			}
+			if rapid.Bool().Draw(t, "condition") { // not part of the sequence
+				features = append(features, 12)
+			}
+			return features, tokens
+		}
+		a, ta := draw("a")
+		b, tb := draw("b")
+		c, _ := draw("c")
+		ab := metrics.Distance(&spec, a, b)
+		switch {
+		case metrics.Distance(&spec, a, a) != 0 || ab != metrics.Distance(&spec, b, a) || ab < 0 || ab > 1:
+			t.Fatalf("distance %v of %v and %v", ab, a, b)
+		case ab > metrics.Distance(&spec, a, c)+metrics.Distance(&spec, c, b)+1e-12:
+			t.Fatalf("the way over %v is shorter", c)
+		}
+		if sequence {
+			n := 0
+			for p := range ta {
+				if ta[p] != tb[p] {
+					n++
+				}
+			}
+			if ab != float64(n)/4 {
+				t.Fatalf("%v and %v: %v, want %d of 4", ta, tb, ab, n)
+			}
+		}
+	})
+}

@@ -1,7 +1,5 @@
 package envs
 
-import "math/rand/v2"
-
 // What follows are things that an environment may know and evaluation can use.
 
 // Tested is an Env with a test set: objects on which a model's log-probability
@@ -20,14 +18,6 @@ type MultiModed interface {
 	Moded
 	// Modes calls visit with every mode of a terminal row, ascending.
 	Modes(s States, row int, visit func(mode int))
-}
-
-// Drawn is an Env that can draw objects from its target R(x)/Z exactly without
-// listing them, as where the target is a mixture of known distributions.
-type Drawn interface {
-	Env
-	// DrawTarget makes the row the terminal state of an object drawn with rnd.
-	DrawTarget(s States, row int, rnd *rand.Rand)
 }
 
 // Located is an Env whose objects are points of a space.

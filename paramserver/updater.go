@@ -1,6 +1,7 @@
 package paramserver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -27,6 +28,8 @@ type Updater struct {
 	Model policy.Model
 	// Warnings are about settings that are legal but known to mislead.
 	Warnings []string
+	// Inexact is why Exact gave nothing where another program had to be asked.
+	Inexact error
 
 	words  int           // of an action
 	layout policy.Layout // the model's, and log_z
@@ -123,9 +126,9 @@ func NewUpdater(spec *job.Spec) (*Updater, error) {
 
 // describe builds an Updater without the vectors of its parameters' length.
 func describe(spec *job.Spec) (*Updater, error) {
-	env, envErr := registry.New(spec.Env.Name, spec.Env.Params)
+	env, envErr := registry.OfJob(spec)
 	loss, warnings, lossErr := losses.FromSpec(spec.Loss, spec.Policy.Backward, spec.Train.Batch)
-	if err := errors.Join(fielderr.Prefix("env", envErr), fielderr.Prefix("loss", lossErr)); err != nil {
+	if err := errors.Join(envErr, fielderr.Prefix("loss", lossErr)); err != nil {
 		return nil, err
 	}
 	model, err := policy.ForJob(spec, env.Spec())
@@ -249,11 +252,20 @@ func (u *Updater) observe(batch []wire.Trajectory) {
 // Exact returns the exact evaluator of the job's final target, or nil where the
 // environment is too large to enumerate.
 func (u *Updater) Exact() *metrics.Evaluator {
-	e, ok := u.Env.(envs.Enumerable)
+	env := u.Env
+	if l, ok := env.(envs.Lister); ok {
+		listed, err := l.List(context.Background(), u.Spec.Eval.MaxStates)
+		if err != nil {
+			u.Inexact = err
+			return nil
+		}
+		env = listed
+	}
+	e, ok := env.(envs.Enumerable)
 	if !ok || e.NumStates() > u.Spec.Eval.MaxStates {
 		return nil
 	}
-	v, err := metrics.NewEvaluator(u.Env, u.Spec.RewardExponent.At(u.Spec.Train.Updates))
+	v, err := metrics.NewEvaluator(env, u.Spec.RewardExponent.At(u.Spec.Train.Updates))
 	if err != nil {
 		return nil // ErrNotEnumerable: exact metrics are absent, not wrong
 	}

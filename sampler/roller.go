@@ -1,6 +1,7 @@
 package sampler
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/envs/registry"
+	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/rng"
 	"github.com/driftmesh/driftmesh/internal/wire"
@@ -27,6 +29,8 @@ type Roller struct {
 	rollout  int
 	seed     uint64
 	worker   uint64
+	ctx      context.Context          // of calls to other programs; nil: none
+	refuse   func(*envs.RewardFaults) // nil: faults are errors
 
 	tape    policy.Tape
 	keep    bool // the tape remembers the forward pass
@@ -46,9 +50,14 @@ type Roller struct {
 // NewRoller builds what the spec describes; worker tells its random streams
 // from those of other workers of the job.
 func NewRoller(spec *job.Spec, worker uint64) (*Roller, error) {
-	env, err := registry.New(spec.Env.Name, spec.Env.Params)
+	env, err := registry.OfJob(spec)
 	if err != nil {
 		return nil, err
+	}
+	if remote, ok := env.(envs.Remote); ok {
+		if err := remote.Ready(); err != nil {
+			return nil, fielderr.Prefix("reward", err)
+		}
 	}
 	model, err := policy.ForJob(spec, env.Spec())
 	if err != nil {
@@ -133,12 +142,13 @@ func (r *Roller) SampleN(n int, params []float32, version, first uint64, dst []w
 	if r.keep {
 		r.trace.Finish()
 	}
-	if err := r.states.LogReward(r.rows[:n], r.reward[:n]); err != nil {
+	refused, err := r.judge(r.states.LogReward(r.rows[:n], r.reward[:n]))
+	if err != nil {
 		return nil, err
 	}
 	for i := range dst {
 		lr := r.reward[i]
-		if math.IsNaN(lr) || math.IsInf(lr, 0) {
+		if !refused && (math.IsNaN(lr) || math.IsInf(lr, 0)) {
 			return nil, fmt.Errorf("%s: log-reward of %s is %v; want a finite number", r.spec.Name, r.states.Text(i), lr)
 		}
 		dst[i].LogReward = lr
@@ -189,6 +199,9 @@ func (r *Roller) start(n int, version, first uint64, dst []wire.Trajectory) []wi
 		for i := range r.rows {
 			r.rows[i] = int32(i)
 		}
+	}
+	if r.ctx != nil {
+		envs.Within(r.ctx, r.states)
 	}
 	r.states.Reset(r.rows)
 	r.active = append(r.active[:0], r.rows[:n]...)

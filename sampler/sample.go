@@ -21,6 +21,7 @@ func (s *shift) sample(ctx context.Context, roller *Roller, published *fanout.Su
 		final  bool
 	)
 	watch, spent := stopwatch{time.Now()}, &s.w.spent
+	var failing failing
 	var began time.Time // of the last batch
 	for {
 		waited := &spent.credit
@@ -55,8 +56,12 @@ func (s *shift) sample(ctx context.Context, roller *Roller, published *fanout.Su
 			return err
 		}
 		if batch, err = roller.Sample(params, at.Version, first, batch); err != nil {
+			if failing.after(ctx, err, s.logger) {
+				continue
+			}
 			return err
 		}
+		failing.answered()
 		watch.lap(&spent.sampling)
 		if err := AwaitReward(ctx, roller.sampling, len(batch)); err != nil {
 			return err

@@ -120,6 +120,8 @@ func (s *shift) run(ctx context.Context, raw []byte) error {
 	if err != nil {
 		return err
 	}
+	roller.Within(ctx)
+	roller.Refuse(tellFaults(s.logger))
 	published, err := s.w.Parameters.Subscribe(s.job)
 	if err != nil {
 		return err

@@ -50,6 +50,9 @@ func (w *Worker) Job() string {
 
 const (
 	retryAfter = 100 * time.Millisecond // between attempts to reach a server again
+	// A shift that ends at once will do so again, as where the job's reward may not
+	// be run here: the pause doubles up to longestRetry.
+	longestRetry = 10 * time.Second
 	// leaderSilence is four times the interval at which a leader repeats what
 	// it assigned.
 	leaderSilence = 2 * time.Second
@@ -80,6 +83,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	present := &wire.Assignment{}
 	var current *shift
+	retry, began := retryAfter/2, time.Now()
 	for {
 		select {
 		case next := <-assigned:
@@ -91,12 +95,15 @@ func (w *Worker) Run(ctx context.Context) error {
 				current.end()
 				current = nil
 			}
-			present = next
+			present, retry = next, retryAfter/2
 			w.job.Store(&present.Job)
 		case <-current.ended():
 			current.end()
 			current = nil
-			if err := pause(ctx, retryAfter); err != nil {
+			if retry = min(2*retry, longestRetry); time.Since(began) > longestRetry {
+				retry = retryAfter
+			}
+			if err := pause(ctx, retry); err != nil {
 				return nil
 			}
 		case <-ctx.Done():
@@ -106,6 +113,7 @@ func (w *Worker) Run(ctx context.Context) error {
 			return nil
 		}
 		if present.Job != "" && current == nil {
+			began = time.Now()
 			current = w.startShift(ctx, present)
 		}
 	}

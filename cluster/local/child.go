@@ -46,6 +46,9 @@ func (m *Mesh) spawn(ctx context.Context, name string, args []string) error {
 			return fmt.Errorf("start %s: %w", name, err)
 		}
 	}
+	for _, dir := range m.cfg.Plugins {
+		args = append(args, "--allow-plugins", dir)
+	}
 	c := &child{mesh: m, name: name, args: append(args, "--leash"), stopped: make(chan struct{})}
 	if err := c.start(); err != nil {
 		return err

@@ -29,6 +29,8 @@ type Config struct {
 	Learners int    // processes that only train; without any the servers train
 	Workers  int    // worker processes
 	Slots    int    // sampler loops per worker process
+	// Plugins are the folders whose programs jobs may run in every process.
+	Plugins []string
 	// Event, when set, is told in a sentence of every death and restart.
 	Event  func(string)
 	Logger *slog.Logger // nil: none

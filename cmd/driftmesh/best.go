@@ -222,7 +222,7 @@ func (c *candidates) add(o bestObject) {
 // spread picks from sorted objects, best first, those that are far from all that
 // were picked before.
 func (f *bestFlags) spread(of *bestOf) ([]bestObject, error) {
-	env, err := registry.New(of.spec.Env.Name, of.spec.Env.Params)
+	env, err := registry.OfJob(of.spec)
 	if err != nil {
 		return nil, err
 	}

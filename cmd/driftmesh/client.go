@@ -97,7 +97,7 @@ func ask(ctx context.Context, addr string, security cluster.Security) (*wire.Sta
 
 func newSubmitCmd() *cobra.Command {
 	var f clientFlags
-	var sets []string
+	var sets, allow []string
 	cmd := &cobra.Command{
 		Use:   "submit JOB.yaml",
 		Short: "Submit a job to a running cluster",
@@ -107,7 +107,11 @@ func newSubmitCmd() *cobra.Command {
 			if err != nil {
 				return userFault{err}
 			}
-			warnings, _, err := paramserver.Check(spec)
+			var warnings []string
+			err = permitted(cmd, besideJob(allow, args[0]), func() (err error) {
+				warnings, _, err = paramserver.Check(spec)
+				return err
+			})
 			if err != nil {
 				return src.Locate(err)
 			}
@@ -144,6 +148,7 @@ func newSubmitCmd() *cobra.Command {
 		},
 	}
 	f.add(cmd)
+	addAllowPlugins(cmd.Flags(), &allow, "default the folder of the job file; asked for the shape of an environment")
 	cmd.Flags().StringArrayVar(&sets, "set", nil, "override a field of the job by `path=value` (repeatable)")
 	return cmd
 }

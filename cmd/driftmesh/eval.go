@@ -75,6 +75,7 @@ type estimate struct {
 func newEvalCmd() *cobra.Command {
 	var asJSON bool
 	var samples int
+	var allow []string
 	cmd := &cobra.Command{
 		Use:   "eval RUN",
 		Short: "Evaluate a run's checkpoint: exact distances, modes, log Z",
@@ -83,11 +84,14 @@ func newEvalCmd() *cobra.Command {
 			if samples < 1 || samples > 1<<20 {
 				return fielderr.New("--samples", samples, "1 to 1048576")
 			}
-			spec, u, err := loadRun(args[0])
-			if err != nil {
+			var e *evaluation
+			err := permitted(cmd, allow, func() error {
+				spec, u, err := loadRun(args[0])
+				if err == nil {
+					e, err = evaluate(spec, u, samples)
+				}
 				return err
-			}
-			e, err := evaluate(spec, u, samples)
+			})
 			if err != nil {
 				return err
 			}
@@ -110,6 +114,7 @@ func newEvalCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	addAllowPlugins(cmd.Flags(), &allow, noPlugins)
 	cmd.Flags().IntVar(&samples, "samples", 4096, "trajectories for the importance-sampled log Z")
 	return cmd
 }

@@ -33,11 +33,12 @@ type localFeed struct {
 	dst      []wire.Trajectory
 }
 
-func newLocalFeed(spec *job.Spec, u *paramserver.Updater) (*localFeed, error) {
+func newLocalFeed(ctx context.Context, spec *job.Spec, u *paramserver.Updater) (*localFeed, error) {
 	roller, err := sampler.NewRoller(spec, 0)
 	if err != nil {
 		return nil, err
 	}
+	roller.Within(ctx)
 	if spec.Train.Lag == 0 {
 		roller.Rehearse(u.Tape())
 	}
@@ -138,7 +139,7 @@ func (r *localRun) train(ctx context.Context) error {
 	if err := r.updater.Carry(r.rec); err != nil {
 		return err
 	}
-	feed, err := newLocalFeed(r.spec, r.updater)
+	feed, err := newLocalFeed(ctx, r.spec, r.updater)
 	if err != nil {
 		return err
 	}

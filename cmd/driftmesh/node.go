@@ -29,9 +29,10 @@ type nodeFlags struct {
 	logs    string
 	leash   bool
 	verbose bool
-	open    bool   // listen and dial off loopback
-	faults  string // address of fault control, "" for none
-	journal string // file, "" for none
+	open    bool     // listen and dial off loopback
+	faults  string   // address of fault control, "" for none
+	journal string   // file, "" for none
+	allow   []string // folders of plugins
 }
 
 func (f *nodeFlags) add(cmd *cobra.Command) {
@@ -41,6 +42,7 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	fl.StringArrayVar(&f.join, "join", nil, "gRPC `address` of any server of the cluster (repeatable)")
 	fl.StringVar(&f.preset, "preset", "local", "gossip timings of a `place`: local or lan")
 	addOpenNetwork(fl, &f.open)
+	addAllowPlugins(fl, &f.allow, noPlugins)
 	fl.StringVar(&f.faults, "faults", "", "`address` at which faults of this node's links are controlled (for tests)")
 	fl.StringVar(&f.journal, "journal", "", "`file` that what this node saw is appended to (for tests)")
 	for _, hidden := range []string{"faults", "journal"} {

@@ -26,6 +26,7 @@ type jobFlags struct {
 	runs  string
 	fresh bool
 	plain bool
+	allow []string // folders of plugins
 }
 
 func (f *jobFlags) add(cmd *cobra.Command) {
@@ -34,6 +35,7 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.runs, "runs", "runs", "`folder` that run folders go to")
 	fl.BoolVar(&f.fresh, "fresh", false, "delete what the run folder holds and start over")
 	fl.BoolVar(&f.plain, "plain", false, "plain lines even on a terminal")
+	addAllowPlugins(fl, &f.allow, "default the folder of the job file")
 }
 
 // loadJob reads a job file and builds everything it names once, so that every

@@ -33,7 +33,7 @@ bit, at any GOMAXPROCS. Ctrl-C checkpoints; the same command goes on.`,
 			if cmd.Flags().Changed("lag") {
 				f.sets = append(f.sets, fmt.Sprintf("train.lag=%d", lag))
 			}
-			return train(cmd, &f, args[0])
+			return permitted(cmd, besideJob(f.allow, args[0]), func() error { return train(cmd, &f, args[0]) })
 		},
 	}
 	f.add(cmd)

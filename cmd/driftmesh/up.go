@@ -36,7 +36,10 @@ progress and write the run folder. Processes that die are restarted. Ctrl-C
 checkpoints and ends the mesh; the same command resumes at the last committed
 version.`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return up(cmd, &f, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.allow = besideJob(f.allow, args[0])
+			return permitted(cmd, f.allow, func() error { return up(cmd, &f, args[0]) })
+		},
 	}
 	f.jobFlags.add(cmd)
 	cmd.Flags().IntVar(&f.servers, "servers", 1, "parameter servers: 1, 3 or 5 voters")
@@ -64,7 +67,7 @@ func up(cmd *cobra.Command, f *upFlags, path string) (err error) {
 	}
 	cfg := local.Config{
 		Binary:  binary,
-		Servers: f.servers, Learners: f.learners, Workers: f.workers, Slots: f.slots,
+		Servers: f.servers, Learners: f.learners, Workers: f.workers, Slots: f.slots, Plugins: f.allow,
 	}
 	if err := cfg.Check(); err != nil { // before there is a folder
 		return err

@@ -63,6 +63,11 @@ func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) 
 	if err := needJoin(f.join); err != nil {
 		return err
 	}
+	endPlugins, err := permit(f.allow, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, endPlugins()) }()
 	if err := nice.Process(f.nice); err != nil {
 		logger.Warn("priority not set", "nice", f.nice, "error", err)
 	}

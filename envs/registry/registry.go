@@ -10,6 +10,7 @@ import (
 	"github.com/driftmesh/driftmesh/envs/ising"
 	"github.com/driftmesh/driftmesh/envs/mixture"
 	"github.com/driftmesh/driftmesh/envs/params"
+	"github.com/driftmesh/driftmesh/envs/plugin"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 )
 
@@ -48,6 +49,9 @@ func table() []entry {
 		define("ising",
 			"set the spins of a torus one after another; neighbours attract each other (log R = 2 sigma per bond)",
 			ising.Default, ising.Bind, ising.New),
+		define(plugin.Name,
+			"an environment in another program, such as a class in Python",
+			func() plugin.Config { return plugin.Config{} }, plugin.Bind, plugin.New),
 	}
 }
 

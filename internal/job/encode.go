@@ -51,6 +51,13 @@ func FromJSON(data []byte) (*Spec, error) {
 		return nil, fmt.Errorf("decode job: env.params: %w", err)
 	}
 	spec.Env.Params, _ = params.(map[string]any)
+	if r := spec.Reward; r != nil {
+		params, err := numbers(r.Params)
+		if err != nil {
+			return nil, fmt.Errorf("decode job: reward.params: %w", err)
+		}
+		r.Params, _ = params.(map[string]any)
+	}
 	if spec.Env.Params == nil {
 		spec.Env.Params = map[string]any{}
 	}

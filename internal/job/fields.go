@@ -38,6 +38,14 @@ var fields = map[string]field{
 	"env.name":   {doc: "Environment, as `driftmesh envs list` prints it.", required: true},
 	"env.params": {doc: "Parameters of the environment; `driftmesh envs describe` lists them."},
 
+	"reward":            {doc: "A program that whoever samples asks for rewards, in place of the environment's own; docs/PYTHON.md."},
+	"reward.command":    {doc: "Program and arguments, such as [python3, reward.py]: a file of a folder that driftmesh was given by --allow-plugins (train and up: the folder of the job file).", required: true},
+	"reward.params":     {doc: "Handed to the program when it starts."},
+	"reward.processes":  {doc: "Most processes of it that one process of driftmesh runs; 0 for one.", max: 256},
+	"reward.timeout_ms": {doc: "Milliseconds until a batch without an answer is asked again of a new process; 0 for 10 s.", max: 86_400_000},
+	"reward.batch":      {doc: "Most objects of one request; 0 for 512.", max: 1 << 16},
+	"reward.retries":    {doc: "How often a batch is asked again when its process died or hung; 0 for 3, -1 for never.", min: -1, max: 100},
+
 	"policy":            {doc: "The network that holds P_F and P_B."},
 	"policy.kind":       {doc: "Architecture: a perceptron, a table with a logit for every state and action, one Gaussian over the places that actions lead to, or Gaussian steps through a space (continuous actions).", enum: []string{"mlp", "tabular", "normal", "gaussian"}},
 	"policy.hidden":     {doc: "Widths of the hidden layers, shared by P_F and P_B.", min: 1, max: 1 << 16},

@@ -140,11 +140,14 @@ func TestEveryBoundIsEnforced(t *testing.T) {
 		if path == "policy.hidden" {
 			at, text = "policy.hidden[0]", "["+value+"]"
 		}
-		whole := minimal
-		if strings.HasPrefix(path, "data.") {
+		whole, sets := minimal, []string{path + "=" + text}
+		switch {
+		case strings.HasPrefix(path, "data."):
 			whole += "data: {file: objects.csv, share: 1}\n"
+		case strings.HasPrefix(path, "reward."):
+			sets = append([]string{"reward.command=[a]"}, sets...)
 		}
-		_, _, err := Parse("job.yaml", []byte(whole), []string{path + "=" + text})
+		_, _, err := Parse("job.yaml", []byte(whole), sets)
 		var fe *fielderr.Error
 		if !errors.As(err, &fe) || fe.Path != at {
 			t.Errorf("%s=%s gave %v", path, text, err)
@@ -152,7 +155,7 @@ func TestEveryBoundIsEnforced(t *testing.T) {
 	}
 	for path, f := range fields {
 		switch path {
-		case "name", "env", "env.name", "env.params", "policy", "loss", "loss.divergence", "optimiser", "sampling", "train", "eval", "mesh", "data.file":
+		case "name", "env", "env.name", "env.params", "reward", "reward.command", "reward.params", "policy", "loss", "loss.divergence", "optimiser", "sampling", "train", "eval", "mesh", "data.file":
 			continue
 		}
 		if f.enum != nil {
@@ -209,6 +212,12 @@ func TestValidateOfLiterals(t *testing.T) {
 		{"optimiser.clip_norm", func(s *Spec) { s.Optimiser.ClipNorm = math.NaN() }},
 		{"env.params.x[1]", func(s *Spec) { s.Env.Params["x"] = []any{1.5, math.Inf(-1)} }},
 		{"env.params", func(s *Spec) { s.Env.Params["a b"] = 1 }},
+		{"reward.command", func(s *Spec) { s.Reward = &Reward{} }},
+		{"reward.command[1]", func(s *Spec) { s.Reward = &Reward{Command: []string{"python3", ""}} }},
+		{"reward.retries", func(s *Spec) { s.Reward = &Reward{Command: []string{"a"}, Retries: -2} }},
+		{"reward.params.x", func(s *Spec) {
+			s.Reward = &Reward{Command: []string{"a"}, Params: map[string]any{"x": math.NaN()}}
+		}},
 		{"env.params.c", func(s *Spec) { s.Env.Params["c"] = make(chan int) }},
 		{"env.params.deep" + strings.Repeat("[0]", 16), func(s *Spec) { s.Env.Params["deep"] = deep }},
 	}
@@ -274,6 +283,13 @@ func drawSpec(t *rapid.T) *Spec {
 	}
 	s.Loss.LogZInit = rapid.Float64Range(-1e9, 1e9).Draw(t, "log_z_init")
 	s.RewardExponent = drawValue(t, "reward_exponent", 0, 100)
+	if rapid.Bool().Draw(t, "rewarded") {
+		s.Reward = &Reward{
+			Command: rapid.SliceOfN(rapid.StringMatching(`[ -~]{1,12}`), 1, 4).Draw(t, "command"),
+			Params:  rapid.MapOfN(rapid.StringMatching(`[a-z][a-z0-9_]{0,9}`), param, 1, 3).Draw(t, "reward params"),
+			Retries: rapid.IntRange(-1, 3).Draw(t, "retries"),
+		}
+	}
 	s.Optimiser.LearningRate = drawValue(t, "learning_rate", 0, 1)
 	s.Sampling.Epsilon = drawValue(t, "epsilon", 0, 1)
 	s.Train.Batch = rapid.IntRange(1, 1000).Draw(t, "batch")

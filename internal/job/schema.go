@@ -61,6 +61,10 @@ func describe(s *jsonschema.Schema, defs jsonschema.Definitions, path string, de
 		if f.required {
 			s.Required = append(s.Required, name)
 		}
+		if t := value.Type(); t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct && t.Elem() != reflect.TypeFor[schedule.Value]() {
+			describe(defs[t.Elem().Name()], defs, at, reflect.New(t.Elem()).Elem()) // optional as a whole
+			continue
+		}
 		for _, e := range f.enum {
 			prop.Enum = append(prop.Enum, e)
 		}
@@ -74,7 +78,9 @@ func describe(s *jsonschema.Schema, defs jsonschema.Definitions, path string, de
 		switch value.Kind() {
 		case reflect.String, reflect.Map:
 		case reflect.Slice:
-			f.bound(prop.Items)
+			if prop.Items.Type != "string" {
+				f.bound(prop.Items)
+			}
 		default:
 			f.bound(prop)
 		}

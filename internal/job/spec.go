@@ -10,11 +10,13 @@ import (
 
 // Spec is one job. It is written as YAML, decoded strictly, and travels as JSON.
 type Spec struct {
-	Name   string `json:"name" yaml:"name"`
-	Seed   uint64 `json:"seed" yaml:"seed"`
-	Env    Env    `json:"env" yaml:"env"`
-	Policy Policy `json:"policy" yaml:"policy"`
-	Loss   Loss   `json:"loss" yaml:"loss"`
+	Name string `json:"name" yaml:"name"`
+	Seed uint64 `json:"seed" yaml:"seed"`
+	Env  Env    `json:"env" yaml:"env"`
+	// Reward, when set, replaces the environment's own.
+	Reward *Reward `json:"reward,omitempty" yaml:"reward,omitempty"`
+	Policy Policy  `json:"policy" yaml:"policy"`
+	Loss   Loss    `json:"loss" yaml:"loss"`
 	// RewardExponent β trains towards R(x)^β; may be annealed.
 	RewardExponent schedule.Value `json:"reward_exponent" yaml:"reward_exponent"`
 	Optimiser      Optimiser      `json:"optimiser" yaml:"optimiser"`

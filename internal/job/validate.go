@@ -52,6 +52,7 @@ func (s *Spec) Validate() error {
 	}
 	c.objective(s)
 	c.free("env.params", s.Env.Params, 0)
+	c.reward(s.Reward)
 	return errors.Join(c.faults...)
 }
 

@@ -11,15 +11,6 @@ type Tested interface {
 	LoadTest(s States, row, i int)
 }
 
-// MultiModed is a Moded Env in which an object may belong to several modes, as
-// where a mode is a ball around a centre and balls overlap. Mode returns one of
-// them.
-type MultiModed interface {
-	Moded
-	// Modes calls visit with every mode of a terminal row, ascending.
-	Modes(s States, row int, visit func(mode int))
-}
-
 // Located is an Env whose objects are points of a space.
 type Located interface {
 	Env

@@ -53,7 +53,7 @@ type Evaluator struct {
 	logReward []float64 // of every object
 	logTarget []float64
 	logZ      float64
-	modeOf    []int32 // mode of every object, -1 for none; nil without modes
+	members   []member // which object is of which mode
 	numModes  int
 	row       envs.States   // one state, to load numbered states into
 	chunk     policy.States // what a model reads of some of them
@@ -79,7 +79,7 @@ func NewEvaluator(env envs.Env, exponent float64) (*Evaluator, error) {
 	v.logZ = envs.Normalise(v.logTarget)
 	if m, ok := env.(envs.Moded); ok && m.NumModes() > 0 {
 		v.numModes = m.NumModes()
-		if v.modeOf, err = modesOfObjects(e, m); err != nil {
+		if v.members, err = modesOfObjects(e, m); err != nil {
 			return nil, err
 		}
 	}
@@ -123,17 +123,17 @@ func (v *Evaluator) Report(logModel []float64) (*Report, error) {
 	}
 	r := &Report{Objects: len(logModel), Distances: d, LogZ: v.logZ, Modes: make([]ModeMass, v.numModes)}
 	for i, lq := range logModel {
-		p, q := math.Exp(v.logTarget[i]), math.Exp(lq)
+		q := math.Exp(lq)
 		r.ExpectedReward += math.Exp(lq + v.logReward[i])
 		r.TargetReward += math.Exp(v.logTarget[i] + v.logReward[i])
 		if q > 0 {
 			r.Entropy -= q * lq
 		}
-		if v.modeOf != nil && v.modeOf[i] >= 0 {
-			m := &r.Modes[v.modeOf[i]]
-			m.Target += p
-			m.Model += q
-		}
+	}
+	for _, in := range v.members {
+		m := &r.Modes[in.mode]
+		m.Target += math.Exp(v.logTarget[in.object])
+		m.Model += math.Exp(logModel[in.object])
 	}
 	for _, m := range r.Modes {
 		if m.Held() {
@@ -166,18 +166,20 @@ func Exact(env envs.Env, logPF envs.LogPolicy) (*Report, error) {
 	return v.Report(logModel)
 }
 
-// modesOfObjects finishes every state in every way to see its object's mode.
-func modesOfObjects(e envs.Enumerable, m envs.Moded) ([]int32, error) {
+// member says that an object is of a mode. Modes may share objects.
+type member struct{ object, mode int32 }
+
+// modesOfObjects finishes every state in every way to see its object's modes.
+func modesOfObjects(e envs.Enumerable, m envs.Moded) ([]member, error) {
 	var (
-		s    = e.NewStates(1)
-		mask = make([]bool, e.Spec().Actions)
-		out  = make([]int32, e.NumObjects())
-		row  = []int32{0}
-		act  = []int32{0}
+		s     = e.NewStates(1)
+		mask  = make([]bool, e.Spec().Actions)
+		seen  = make([]bool, e.NumObjects())
+		row   = []int32{0}
+		act   = []int32{0}
+		modes []int
+		out   []member
 	)
-	for i := range out {
-		out[i] = -1
-	}
 	for state := range e.NumStates() {
 		e.Load(s, 0, state)
 		s.ForwardMask(0, mask)
@@ -186,15 +188,19 @@ func modesOfObjects(e envs.Enumerable, m envs.Moded) ([]int32, error) {
 				continue
 			}
 			object, terminal := e.Child(state, a)
-			if !terminal {
+			if !terminal || seen[object] {
 				continue
 			}
+			seen[object] = true
 			e.Load(s, 0, state)
 			act[0] = int32(a)
 			if err := s.Forward(row, act); err != nil {
 				return nil, fmt.Errorf("metrics: modes of the objects: %w", err)
 			}
-			out[object] = int32(m.Mode(s, 0))
+			modes = envs.AppendModes(modes[:0], m, s, 0)
+			for _, mode := range modes {
+				out = append(out, member{int32(object), int32(mode)})
+			}
 		}
 	}
 	return out, nil

@@ -18,7 +18,7 @@ type Modes struct {
 	n     int
 	found int
 	words []uint64
-	visit func(mode int) // Add, for AddObject
+	of    []int // modes of an object
 }
 
 // NewModes returns an empty set of n modes (none when n is negative).
@@ -38,18 +38,12 @@ func (m *Modes) Add(mode int) bool {
 	return true
 }
 
-// AddObject notes every mode that the object of a terminal row belongs to: the
-// one that env names, or all of them where it is an envs.MultiModed.
+// AddObject notes every mode that the object of a terminal row belongs to.
 func (m *Modes) AddObject(env envs.Moded, s envs.States, row int) {
-	multi, ok := env.(envs.MultiModed)
-	if !ok {
-		m.Add(env.Mode(s, row))
-		return
+	m.of = envs.AppendModes(m.of[:0], env, s, row)
+	for _, mode := range m.of {
+		m.Add(mode)
 	}
-	if m.visit == nil {
-		m.visit = func(mode int) { m.Add(mode) }
-	}
-	multi.Modes(s, row, m.visit)
 }
 
 // Has says whether the mode was found.

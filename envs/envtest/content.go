@@ -149,7 +149,7 @@ func checkModes(env envs.Env) error {
 			return fmt.Errorf("mode %d of %s; there are %d", mode, w.s.Text(0), n)
 		}
 		found[mode] = true
-		return nil
+		return checkOverlap(m, w, mode, found)
 	}
 	err := w.each(func() error {
 		if !w.s.Terminal(0) {
@@ -170,6 +170,26 @@ func checkModes(env envs.Env) error {
 	delete(found, -1)
 	if len(found) != n {
 		return fmt.Errorf("%d of %d modes have an object", len(found), n)
+	}
+	return nil
+}
+
+// checkOverlap: the modes of an object are in order, in range, and Mode's is one of
+// them. It notes them in found.
+func checkOverlap(m envs.Moded, w *walker, mode int, found map[int]bool) error {
+	all := envs.AppendModes([]int{-7}, m, w.s, 0)
+	if len(all) == 0 || all[0] != -7 {
+		return errors.New("AppendModes does not append")
+	}
+	all = all[1:]
+	if mode == -1 && len(all) > 0 || mode != -1 && !slices.Contains(all, mode) {
+		return fmt.Errorf("%s is of mode %d, and of the modes %v", w.s.Text(0), mode, all)
+	}
+	for i, v := range all {
+		if v < 0 || v >= m.NumModes() || i > 0 && v <= all[i-1] {
+			return fmt.Errorf("modes %v of %s are not ascending in [0, %d)", all, w.s.Text(0), m.NumModes())
+		}
+		found[v] = true
 	}
 	return nil
 }

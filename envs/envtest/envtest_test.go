@@ -117,6 +117,9 @@ func TestFaults(t *testing.T) {
 		{"listing equals sampling", "objects differ"},
 		{"modes", "mode outside"},
 		{"modes", "phantom mode"},
+		{"modes", "modes overwrite"},
+		{"modes", "modes differ"},
+		{"modes", "mode twice"},
 	} {
 		t.Run(c.check+"/"+c.fault, func(t *testing.T) {
 			check, ok := checks[c.check]

@@ -110,6 +110,17 @@ func (e subsets) Mode(s envs.States, row int) int {
 	return -1
 }
 
+func (e subsets) AppendModes(dst []int, s envs.States, row int) []int {
+	dst = pick(e, "modes overwrite", nil, dst)
+	if mode := e.Mode(s, row); mode >= 0 && !e.broken("modes differ") {
+		dst = append(dst, mode)
+		if e.broken("mode twice") {
+			dst = append(dst, mode)
+		}
+	}
+	return dst
+}
+
 func (s *subsetStates) Len() int { return len(s.done) }
 
 func (s *subsetStates) Reset(rows []int32) {

@@ -5,12 +5,14 @@ package registry
 
 import (
 	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/envs/bitseq"
 	"github.com/driftmesh/driftmesh/envs/diffusion"
 	"github.com/driftmesh/driftmesh/envs/hypergrid"
 	"github.com/driftmesh/driftmesh/envs/ising"
 	"github.com/driftmesh/driftmesh/envs/mixture"
 	"github.com/driftmesh/driftmesh/envs/params"
 	"github.com/driftmesh/driftmesh/envs/plugin"
+	"github.com/driftmesh/driftmesh/envs/sequence"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 )
 
@@ -52,6 +54,12 @@ func table() []entry {
 		define(plugin.Name,
 			"an environment in another program, such as a class in Python",
 			func() plugin.Config { return plugin.Config{} }, plugin.Bind, plugin.New),
+		define("bitseq",
+			"write a string of bits word by word; the reward falls with the distance to the nearest of some hidden strings",
+			bitseq.Default, bitseq.Bind, openBitseq),
+		define("sequence",
+			"write a sequence letter by letter; the reward stands in a table (a CSV or Parquet file, or the built-in tfbind8)",
+			sequence.Default, sequence.Bind, openSequence),
 	}
 }
 

@@ -21,6 +21,10 @@ const (
 	Bootstrap                    // which residuals an interval is estimated from
 )
 
+// Target is for what a target is made of, such as its modes. It is numbered apart,
+// because what it draws is part of an environment.
+const Target Purpose = 1000
+
 // New returns the stream of (seed, purpose, ids...). Equal arguments give equal
 // streams on every machine; streams of different arguments are independent.
 func New(seed uint64, purpose Purpose, ids ...uint64) *rand.Rand {

@@ -1,0 +1,146 @@
+package datafile
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/parquet-go/parquet-go"
+)
+
+// parquetTable reads two columns of a Parquet file. The library allocates what the
+// file claims, so its claims are bounded first, and damage that makes it panic is a
+// fault of the file.
+func (f *File) parquetTable(c Columns) (rows []Row, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			rows, err = nil, &Error{File: f.Name, Fault: fmt.Sprintf("damaged: %v", r)}
+		}
+	}()
+	file, err := f.openParquet()
+	if err != nil {
+		return nil, err
+	}
+	text, err := f.leaf(file, c.Text)
+	if err != nil {
+		return nil, err
+	}
+	value, err := f.leaf(file, c.Value)
+	if err != nil {
+		return nil, err
+	}
+	rows = make([]Row, 0, file.NumRows())
+	for _, group := range file.RowGroups() {
+		if rows, err = f.readGroup(group.Rows(), c, text, value, rows); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
+// openParquet opens the file and checks what its footer claims.
+func (f *File) openParquet() (*parquet.File, error) {
+	const frame = 8 // the footer's length and a magic number, at the end
+	n := len(f.Data)
+	if n < frame+frame/2 || int64(binary.LittleEndian.Uint32(f.Data[n-frame:])) > int64(n-frame-frame/2) {
+		return nil, &Error{File: f.Name, Fault: "damaged: no footer"}
+	}
+	file, err := parquet.OpenFile(bytes.NewReader(f.Data), int64(n), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	if err != nil {
+		return nil, &Error{File: f.Name, Fault: err.Error()}
+	}
+	if r := file.NumRows(); r < 0 || r > MaxRows {
+		return nil, &Error{File: f.Name, Fault: fmt.Sprintf("%d rows; at most %d are read", r, MaxRows)}
+	}
+	total := int64(0)
+	for _, g := range file.Metadata().RowGroups {
+		for i := range g.Columns {
+			size := g.Columns[i].MetaData.TotalUncompressedSize
+			if total += size; size < 0 || total > MaxBytes {
+				return nil, &Error{File: f.Name, Fault: fmt.Sprintf("over %d bytes when unpacked", MaxBytes)}
+			}
+		}
+	}
+	return file, nil
+}
+
+// leaf is the index of a column at the top of the schema.
+func (f *File) leaf(file *parquet.File, name string) (int, error) {
+	if leaf, ok := file.Schema().Lookup(name); ok {
+		return leaf.ColumnIndex, nil
+	}
+	var have []string
+	for _, field := range file.Schema().Fields() {
+		have = append(have, field.Name())
+	}
+	return 0, f.noColumn(name, have)
+}
+
+func (f *File) readGroup(r parquet.Rows, c Columns, text, value int, rows []Row) ([]Row, error) {
+	defer r.Close()
+	batch := make([]parquet.Row, 1024)
+	for {
+		n, err := r.ReadRows(batch)
+		for _, values := range batch[:n] {
+			if len(rows) == MaxRows {
+				return nil, &Error{File: f.Name, Fault: fmt.Sprintf("more than %d rows", MaxRows)}
+			}
+			row := Row{Line: len(rows) + 1}
+			fault := func(field, fault string) error {
+				return &Error{File: f.Name, Line: row.Line, Field: field, Fault: fault}
+			}
+			seen := 0
+			for _, v := range values {
+				switch v.Column() {
+				case text:
+					if v.Kind() != parquet.ByteArray || v.IsNull() || len(v.ByteArray()) > maxText {
+						return nil, fault(c.Text, fmt.Sprintf("got %.40s; want a text of at most %d bytes", v, maxText))
+					}
+					row.Text = string(v.ByteArray())
+					seen++
+				case value:
+					x, ok := number(v)
+					if !ok {
+						return nil, fault(c.Value, fmt.Sprintf("got %.40s; want a finite number", v))
+					}
+					row.Value = x
+					seen++
+				}
+			}
+			if seen != 2 {
+				return nil, fault("", fmt.Sprintf("%d values of %s and %s; want one of each", seen, c.Text, c.Value))
+			}
+			rows = append(rows, row)
+		}
+		if errors.Is(err, io.EOF) {
+			return rows, nil
+		}
+		if err != nil {
+			return nil, &Error{File: f.Name, Line: len(rows) + 1, Fault: err.Error()}
+		}
+		if n == 0 {
+			return nil, &Error{File: f.Name, Line: len(rows) + 1, Fault: "damaged: no progress"}
+		}
+	}
+}
+
+func number(v parquet.Value) (float64, bool) {
+	if v.IsNull() {
+		return 0, false
+	}
+	x := math.NaN()
+	switch v.Kind() {
+	case parquet.Int32:
+		x = float64(v.Int32())
+	case parquet.Int64:
+		x = float64(v.Int64())
+	case parquet.Float:
+		x = float64(v.Float())
+	case parquet.Double:
+		x = v.Double()
+	}
+	return x, !math.IsNaN(x) && !math.IsInf(x, 0)
+}

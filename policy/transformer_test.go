@@ -35,7 +35,7 @@ func encoders() map[string]encoder {
 	all["one layer"] = encoder{policy.TransformerConfig{Layers: 1, Heads: 3, Width: 9, Feedforward: 5, Activation: "tanh"}, sequence, [2]int{5, 4}}
 	all["three layers, one head"] = encoder{policy.TransformerConfig{Layers: 3, Heads: 1, Width: 8, Activation: "gelu"}, sequence, [2]int{17, 33}}
 	all["without conditions"] = encoder{policy.TransformerConfig{Layers: 2, Heads: 4, Width: 16, Activation: "relu"},
-		policy.Sequence{Positions: 9, Vocabulary: 2}, [2]int{3, 1}}
+		policy.Sequence{Positions: 9, Vocabulary: 2}, [2]int{3, 2}}
 	all["nothing to choose backward"] = encoder{policy.TransformerConfig{Layers: 1, Heads: 1, Width: 4, Activation: "relu"},
 		policy.Sequence{Positions: 3, Vocabulary: 1}, [2]int{2, 0}}
 	return all

@@ -56,7 +56,7 @@ func (e *expansion) expand(name string, seeds strictyaml.Part, limit int) (*Part
 	}
 	for _, b := range sec.Baseline {
 		if !slices.Contains(p.Axes, b.Path) {
-			return nil, fielderr.New(e.at+"baseline."+b.Path, b.Path, "an axis: "+strings.Join(p.Axes, ", "))
+			return nil, b.Value.Fault(fielderr.New("baseline."+b.Path, b.Path, "an axis: "+strings.Join(p.Axes, ", ")))
 		}
 		p.Baseline = append(p.Baseline, Value{b.Path, textOf(b.Value)})
 	}
@@ -101,7 +101,7 @@ func (e *expansion) checkBaseline(p *Part) error {
 	if len(p.Baseline) == 0 || slices.ContainsFunc(p.Cells, func(c *Cell) bool { return c.has(p.Baseline) }) {
 		return nil
 	}
-	return fielderr.New(e.at+"baseline", p.Baseline[0].Text, "values that a cell has")
+	return e.section.Baseline[0].Value.Fault(fielderr.New("baseline", p.Baseline[0].Text, "values that a cell has"))
 }
 
 // distinct joins faults, each text once: a wrong value is in many cells.

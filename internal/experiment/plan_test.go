@@ -1,0 +1,288 @@
+package experiment
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"pgregory.net/rapid"
+
+	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/job"
+)
+
+const grid = `name: grid
+base:
+  env: {name: hypergrid, params: {dim: 2, height: 8}}
+  train: {batch: 16, updates: 100}
+axes:
+  loss.divergence: [reverse_kl, "forward_kl,tail:5"]
+  train.lag: [0, 50]
+seeds: 3
+baseline: {loss.divergence: reverse_kl}
+sets:
+  quick:
+    parts:
+      a: {}
+  full:
+    with: {train.updates: 700}
+    seeds: [7, 9]
+parts:
+  a: {}
+  b:
+    axes:
+      loss.divergence: [reverse_kl, hellinger]
+    variants:
+      small: {policy.hidden: [8]}
+      large: {policy.hidden: [64, 64], optimiser.learning_rate: "cosine:1e-3:0:100"}
+    exclude:
+      - {variant: small, loss.divergence: hellinger}
+`
+
+func mustPlan(t testing.TB, text, set string) *Plan {
+	t.Helper()
+	s, err := Parse("grid.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.Plan(set, Checks{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestGridsExpand(t *testing.T) {
+	quick := mustPlan(t, grid, "")
+	if quick.Set != "quick" || len(quick.Parts) != 1 {
+		t.Fatalf("the first set has parts %v", quick.Parts)
+	}
+	var names []string
+	for _, c := range quick.Parts[0].Cells {
+		names = append(names, c.Name)
+	}
+	want := []string{
+		"divergence=reverse_kl, lag=0", "divergence=reverse_kl, lag=50",
+		"divergence=forward_kl,tail:5, lag=0", "divergence=forward_kl,tail:5, lag=50",
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("cells %q, want %q", names, want)
+	}
+	if c := quick.Parts[0].Cells[3].Spec; c.Loss.Divergence != "forward_kl,tail:5" || c.Train.Lag != 50 || c.Train.Updates != 100 || c.Train.Batch != 16 {
+		t.Errorf("the last cell trains %+v", c)
+	}
+	if n := len(quick.Tasks()); n != 12 {
+		t.Errorf("%d tasks, want 12", n)
+	}
+	full := mustPlan(t, grid, "full")
+	if len(full.Parts) != 2 {
+		t.Fatalf("%d parts in full, want 2", len(full.Parts))
+	}
+	b := full.Parts[1]
+	names = nil
+	for _, c := range b.Cells {
+		names = append(names, c.Name)
+	}
+	want = []string{"variant=small, divergence=reverse_kl", "variant=large, divergence=reverse_kl", "variant=large, divergence=hellinger"}
+	if !slices.Equal(names, want) || !slices.Equal(b.Seeds, []uint64{7, 9}) {
+		t.Errorf("cells %q of seeds %v, want %q of 7, 9", names, b.Seeds, want)
+	}
+	if s := b.Cells[2].Spec; !slices.Equal(s.Policy.Hidden, []int{64, 64}) || s.Optimiser.LearningRate.At(0) != 1e-3 || s.Train.Updates != 700 {
+		t.Errorf("the last cell trains %+v", s)
+	}
+	if base := b.baselineOf(b.Cells[2]); base != b.Cells[1] {
+		t.Errorf("%s is compared with %v", b.Cells[2].Name, base)
+	}
+}
+
+// TestSetsShareWhatIsEqual: the same job and seed is the same folder whatever
+// set or part asks for it, and another job is another.
+func TestSetsShareWhatIsEqual(t *testing.T) {
+	ids := func(p *Plan) map[string]bool {
+		out := map[string]bool{}
+		for _, task := range p.Tasks() {
+			out[task.ID] = true
+		}
+		return out
+	}
+	quick := ids(mustPlan(t, grid, "quick"))
+	more := ids(mustPlan(t, strings.Replace(grid, "[0, 50]", "[0, 50, 60]", 1), "quick"))
+	for id := range quick {
+		if !more[id] {
+			t.Errorf("task %s has another folder once the axis is longer", id)
+		}
+	}
+	if len(more) != 18 {
+		t.Errorf("%d folders, want 18", len(more))
+	}
+	for id := range ids(mustPlan(t, strings.Replace(grid, "updates: 100", "updates: 101", 1), "quick")) {
+		if quick[id] {
+			t.Errorf("task %s of another job has the same folder", id)
+		}
+	}
+}
+
+func TestFaultsHaveLines(t *testing.T) {
+	for _, c := range []struct{ name, old, new, want string }{
+		{"unknown field", "seeds: 3", "seed: 3", `grid.yaml:8:1: seed: unknown field; did you mean seeds?`},
+		{"unknown field of the job", "train: {batch: 16", "train: {bach: 16", `grid.yaml:4:11: train.bach: unknown field; did you mean batch?`},
+		{"value of an axis", "[0, 50]", "[0, -50]", `grid.yaml:7:18: train.lag: got -50; want an integer`},
+		{"unknown axis", "train.lag:", "train.leg:", `grid.yaml:7:15: train.leg: unknown field; did you mean lag?`},
+		{"value twice", "[0, 50]", "[0, 0]", `grid.yaml:7:18: axes.train.lag[1]: got "0"; want each value once`},
+		{"baseline", "baseline: {loss.divergence", "baseline: {loss.tail", `grid.yaml:9:23: baseline.loss.tail: got "loss.tail"; want an axis`},
+		{"no such baseline", "baseline: {loss.divergence: reverse_kl}", "baseline: {loss.divergence: huber}", `grid.yaml:9:29: baseline: got "huber"; want values that a cell has`},
+		{"seeds", "seeds: 3", "seeds: 0", `grid.yaml:8:8: seeds: got 0; want a number of seeds`},
+		{"part", "      a: {}\n  full", "      c: {}\n  full", `grid.yaml:13:10: sets.quick.parts.c: got "c"; want the name of a part`},
+		{"condition", "seeds: 3", "times: {x: {when: tv is small}}", `grid.yaml:8:19: times.x.when: got "tv is small"; want comparisons`},
+		{"kind", "  a: {}\n  b:", "  a: {kind: trian}\n  b:", `grid.yaml:18:13: parts.a.kind: got "trian"; want one of train; did you mean train?`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text := strings.Replace(grid, c.old, c.new, 1)
+			if text == grid {
+				t.Fatal("nothing replaced")
+			}
+			s, err := Parse("grid.yaml", []byte(text))
+			if err == nil {
+				_, err = s.Plan("", Checks{})
+			}
+			if err == nil || !strings.HasPrefix(err.Error(), c.want) {
+				t.Errorf("got  %v\nwant %s…", err, c.want)
+			}
+		})
+	}
+}
+
+func TestChecksOfTheJobHaveLines(t *testing.T) {
+	s, err := Parse("grid.yaml", []byte(grid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Plan("", Checks{Job: func(spec *job.Spec) error {
+		if spec.Loss.Divergence != "reverse_kl" {
+			return fielderr.New("loss.divergence", spec.Loss.Divergence, "another")
+		}
+		return nil
+	}})
+	if want := `grid.yaml:6:33: loss.divergence: got "forward_kl,tail:5"; want another`; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	p, err := s.Plan("", Checks{Job: func(spec *job.Spec) error {
+		if spec.Train.Lag > 0 {
+			return fielderr.New("loss.normaliser", "learned", "no lag")
+		}
+		return nil
+	}})
+	if err != nil || p.Parts[0].Cells[1].Refused != "no lag" || len(p.Tasks()) != 6 {
+		t.Errorf("a combination that the family lacks: %v, %+v", err, p)
+	}
+}
+
+func TestBaseFromAFile(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	write("job.yaml", "env: {name: hypergrid}\ntrain: {batch: 64}\n")
+	study := write("study.yaml", "name: s\nbase: job.yaml\naxes:\n  train.updates: [5, 6.5]\n")
+	s, err := Load(study)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Plan("", Checks{})
+	if err == nil || !strings.HasPrefix(err.Error(), study+":4:22: train.updates: got 6.5; want an integer") {
+		t.Errorf("a fault of the study: %v", err)
+	}
+	write("job.yaml", "env: {name: hypergrid}\ntrain: {batch: many}\n")
+	if _, err = s.Plan("", Checks{}); err == nil || !strings.HasPrefix(err.Error(), filepath.Join(dir, "job.yaml")+":2:16: train.batch") {
+		t.Errorf("a fault of the job's file: %v", err)
+	}
+	write("study.yaml", "name: s\nbase: elsewhere.yaml\n")
+	if s, err = Load(study); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = s.Plan("", Checks{}); !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(err.Error(), study+":2:7: base: ") {
+		t.Errorf("no such file: %v", err)
+	}
+}
+
+func TestCaps(t *testing.T) {
+	var axes strings.Builder
+	for _, path := range []string{"train.lag", "train.updates", "train.batch", "eval.every", "eval.max_states"} {
+		axes.WriteString("  " + path + ": [1,2,3,4,5,6,7,8,9,10]\n")
+	}
+	s, err := Parse("big.yaml", []byte("name: big\nbase: {env: {name: hypergrid}}\naxes:\n"+axes.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Plan("", Checks{}); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("100,000 cells: %v", err)
+	}
+	if _, err := Parse("big.yaml", make([]byte, maxFile+1)); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("a large file: %v", err)
+	}
+}
+
+// TestExpansionIsAFunction: cells are distinct in name and folder, their number
+// is the product of the axes less what is excluded, and a second reading gives
+// the same in the same order.
+func TestExpansionIsAFunction(t *testing.T) {
+	paths := []string{"train.lag", "train.updates", "loss.divergence", "optimiser.learning_rate", "env.params.height", "policy.hidden"}
+	values := map[string][]any{
+		"train.lag": {0, 1, 2, 50}, "train.updates": {10, 20, 30}, "loss.divergence": {"hellinger", "alpha:0.5", "huber:1"},
+		"optimiser.learning_rate": {1e-3, 0.5, "linear:1:0:5"}, "env.params.height": {4, 5, 8}, "policy.hidden": {[]int{4}, []int{4, 4}},
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		chosen := rapid.SliceOfNDistinct(rapid.SampledFrom(paths), 1, 4, rapid.ID).Draw(t, "axes")
+		var axes yaml.MapSlice
+		want := 1
+		for _, p := range chosen {
+			vs := values[p][:rapid.IntRange(1, len(values[p])).Draw(t, p)]
+			axes = append(axes, yaml.MapItem{Key: p, Value: vs})
+			want *= len(vs)
+		}
+		text, err := yaml.Marshal(yaml.MapSlice{
+			{Key: "name", Value: "random"},
+			{Key: "base", Value: map[string]any{"env": map[string]any{"name": "hypergrid"}}},
+			{Key: "axes", Value: axes},
+			{Key: "seeds", Value: rapid.IntRange(1, 4).Draw(t, "seeds")},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		one, two := planOf(t, text), planOf(t, text)
+		names, ids := map[string]bool{}, map[string]bool{}
+		for i, c := range one.Parts[0].Cells {
+			names[c.Name] = true
+			if other := two.Parts[0].Cells[i]; other.Name != c.Name || other.Digest != c.Digest {
+				t.Fatalf("cell %d is %s, and then %s", i, c.Name, other.Name)
+			}
+		}
+		tasks := one.Tasks()
+		for _, task := range tasks {
+			ids[task.ID] = true
+		}
+		if len(names) != want || len(one.Parts[0].Cells) != want || len(ids) != len(tasks) {
+			t.Fatalf("%d cells with %d names, %d tasks in %d folders; want %d cells", len(one.Parts[0].Cells), len(names), len(tasks), len(ids), want)
+		}
+	})
+}
+
+func planOf(t *rapid.T, text []byte) *Plan {
+	s, err := Parse("random.yaml", text)
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	p, err := s.Plan("", Checks{})
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	return p
+}

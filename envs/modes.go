@@ -21,11 +21,3 @@ func AppendModes(dst []int, m Moded, s States, row int) []int {
 	}
 	return dst
 }
-
-// TestSet is an Env that names fixed objects which a model is judged by where its
-// objects cannot be listed: how well do log-probability and log-reward agree there?
-type TestSet interface {
-	Env
-	// TestSet returns the texts of the objects, the same at every call.
-	TestSet() []string
-}

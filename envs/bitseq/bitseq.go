@@ -70,7 +70,7 @@ func Bind(c *Config) []params.Binding {
 	}
 }
 
-// New returns the environment. It is an envs.Overlapping and envs.TestSet, and an
+// New returns the environment. It is an envs.Overlapping and envs.Tested, and an
 // envs.Enumerable when it is small. Faults in c are *fielderr.Error, joined when
 // there are several.
 func New(c Config) (envs.Env, error) {

@@ -31,7 +31,7 @@ func build(t testing.TB, change func(*bitseq.Config)) envs.Env {
 // texts are what a test needs of the environment beside the contract.
 type texts interface {
 	envs.Overlapping
-	envs.TestSet
+	envs.Tested
 	ModeTexts() []string
 }
 
@@ -140,13 +140,15 @@ func TestModesAreBlocks(t *testing.T) {
 
 func TestTestSet(t *testing.T) {
 	env := build(t, func(*bitseq.Config) {}).(texts)
-	set, modes := env.TestSet(), env.ModeTexts()
-	if len(set) != 7200 || !slices.Equal(set, env.TestSet()) {
-		t.Fatalf("%d strings", len(set))
+	again, modes, s := build(t, func(*bitseq.Config) {}).(texts), env.ModeTexts(), env.NewStates(2)
+	if env.NumTests() != 7200 {
+		t.Fatalf("%d tests", env.NumTests())
 	}
-	for i, x := range set {
-		if d := hamming(x, modes[i/120]); d != i%120 {
-			t.Fatalf("string %d is at distance %d of mode %d", i, d, i/120)
+	for i := range env.NumTests() {
+		env.LoadTest(s, 0, i)
+		again.LoadTest(s, 1, i)
+		if x := s.Text(0); !s.Terminal(0) || x != s.Text(1) || hamming(x, modes[i/120]) != i%120 {
+			t.Fatalf("test %d is %s at distance %d of mode %d", i, x, hamming(x, modes[i/120]), i/120)
 		}
 	}
 }

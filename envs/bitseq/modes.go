@@ -1,8 +1,9 @@
 package bitseq
 
 import (
-	"math/rand/v2"
+	"slices"
 
+	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/internal/rng"
 )
 
@@ -53,36 +54,34 @@ func (b *Bits) ModeTexts() []string {
 	return out
 }
 
-// TestSet is the set of gfnx for the correlation of log-reward and log-probability:
-// for every mode and every c = 0 … n−1, the mode with c distinct random bits flipped,
-// 7,200 strings of 60 modes of 120 bits. It depends on the modes and their seed only.
-func (b *Bits) TestSet() []string {
-	n := b.c.Bits
-	out := make([]string, 0, n*len(b.task.modes))
-	r := rng.New(uint64(b.c.ModesSeed), rng.Target, 1)
-	order := make([]int, n)
-	for _, m := range b.task.modes {
-		for flips := range n {
-			x := append([]uint64(nil), m...)
-			for _, i := range sample(r, order, flips) {
-				x[i/64] ^= 1 << (i % 64)
-			}
-			out = append(out, bitText(x, n))
-		}
+// NumTests is the number of objects of the test set, on which gfnx correlates
+// log-reward and log-probability: for every mode and every c = 0 … n−1, the mode with
+// c distinct random bits flipped; 7,200 objects of 60 modes of 120 bits.
+func (b *Bits) NumTests() int { return b.c.Bits * len(b.task.modes) }
+
+// LoadTest makes the row test object i: mode i / n with i % n bits flipped. Which ones
+// depends on the seed of the modes only.
+func (b *Bits) LoadTest(s envs.States, row, i int) {
+	if err := s.Parse(row, b.test(i)); err != nil {
+		panic(err) // the bits of an object of this very environment
 	}
-	return out
 }
 
-// sample draws count distinct numbers below len(order), which is room for it.
-func sample(r *rand.Rand, order []int, count int) []int {
-	for i := range order {
-		order[i] = i
+func (b *Bits) test(i int) string {
+	n := b.c.Bits
+	mode, flips := i/n, i%n
+	x := slices.Clone(b.task.modes[mode])
+	r := rng.New(uint64(b.c.ModesSeed), rng.Target, 1, uint64(i))
+	order := make([]int, n)
+	for at := range order {
+		order[at] = at
 	}
-	for i := range count {
-		j := i + r.IntN(len(order)-i)
-		order[i], order[j] = order[j], order[i]
+	for at := range flips { // the first steps of a shuffle
+		other := at + r.IntN(n-at)
+		order[at], order[other] = order[other], order[at]
+		x[order[at]/64] ^= 1 << (order[at] % 64)
 	}
-	return order[:count]
+	return bitText(x, n)
 }
 
 func bitText(x []uint64, n int) string {

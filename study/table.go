@@ -1,0 +1,135 @@
+// Package study holds the computed parts of experiments: what can be said about
+// the f-TB family beside training runs, by enumeration and quadrature, and the
+// comparison of both. A computation takes parameters and gives a table, with
+// sentences on what it shows and figures.
+package study
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+
+	"gonum.org/v1/gonum/stat/distuv"
+
+	"github.com/driftmesh/driftmesh/internal/job"
+)
+
+// Table is the result of a computation. Cells are numbers, texts or nil; a
+// number that is not known is nil.
+type Table struct {
+	Columns []string `json:"columns"`
+	Rows    [][]any  `json:"rows"`
+	// Values are numbers that stand for the whole table.
+	Values map[string]float64 `json:"values,omitempty"`
+	// Notes are sentences on what the table shows.
+	Notes   []string `json:"notes,omitempty"`
+	Figures []Figure `json:"figures,omitempty"`
+}
+
+// Figure is a chart of lines.
+type Figure struct {
+	Title   string   `json:"title"`
+	Caption string   `json:"caption"`
+	X       string   `json:"x"` // labels of the axes
+	Y       string   `json:"y"`
+	Series  []Series `json:"series"`
+}
+
+// Series is one line, with a band where Low and High are.
+type Series struct {
+	Name      string    `json:"name"`
+	X         []float64 `json:"x"`
+	Y         []float64 `json:"y"`
+	Low       []float64 `json:"low,omitempty"`
+	High      []float64 `json:"high,omitempty"`
+	Reference bool      `json:"reference,omitempty"` // dashed: something to compare with
+}
+
+// Computation is a kind of table by name and parameters.
+type Computation struct {
+	About string
+	// Check finds the faults of parameters, as fielderr.Errors.
+	Check func(params map[string]any) error
+	// Run gives equal tables for equal parameters and seeds.
+	Run func(ctx context.Context, params map[string]any, seed uint64) (*Table, error)
+}
+
+// Trainer trains a job to its end and returns the log-probability of every
+// object under the model that came of it. Training that diverged is an error
+// that wraps ErrDiverged. It may be called from several goroutines.
+type Trainer func(ctx context.Context, spec *job.Spec) (logModel []float64, err error)
+
+// ErrDiverged says that the numbers of a training stopped being finite.
+var ErrDiverged = fmt.Errorf("training diverged")
+
+// Estimate is a mean over seeds with its 95 % interval by Student's t.
+type Estimate struct {
+	Mean, Low, High float64
+	N               int
+}
+
+// NewEstimate summarises values, of which NaN are left out. One value has an
+// interval without bounds.
+func NewEstimate(values []float64) Estimate {
+	var e Estimate
+	for _, v := range values {
+		if v == v {
+			e.Mean += v
+			e.N++
+		}
+	}
+	if e.N == 0 {
+		return Estimate{Mean: math.NaN(), Low: math.NaN(), High: math.NaN()}
+	}
+	n := float64(e.N)
+	e.Mean /= n
+	half := math.Inf(1)
+	if e.N > 1 {
+		variance := 0.0
+		for _, v := range values {
+			if v == v {
+				variance += (v - e.Mean) * (v - e.Mean)
+			}
+		}
+		half = distuv.StudentsT{Mu: 0, Sigma: 1, Nu: n - 1}.Quantile(0.975) * math.Sqrt(variance/(n-1)/n)
+	}
+	e.Low, e.High = e.Mean-half, e.Mean+half
+	return e
+}
+
+// difference is the estimate of b − a over the seeds that both have.
+func difference(a, b []float64) Estimate {
+	d := make([]float64, len(a))
+	for i := range a {
+		d[i] = b[i] - a[i]
+	}
+	return NewEstimate(d)
+}
+
+// order says in words how values go along an axis, where change is a step from
+// one to the next and slack what counts as none.
+func order(what string, names []string, change []float64, slack float64) string {
+	var up, down []string
+	rise, fall := 0.0, 0.0
+	for i, c := range change {
+		step := names[i] + "→" + names[i+1]
+		switch {
+		case c > slack:
+			up = append(up, step)
+			rise += c
+		case c < -slack:
+			down = append(down, step)
+			fall -= c
+		}
+	}
+	switch {
+	case len(up) == 0 && len(down) == 0:
+		return what + " stays the same"
+	case len(up) == 0:
+		return fmt.Sprintf("%s falls with alpha, by %.4f in all: the order holds", what, fall)
+	case len(down) == 0:
+		return fmt.Sprintf("%s rises with alpha, by %.4f in all: the order is reversed", what, rise)
+	}
+	return fmt.Sprintf("%s is mixed: it rises by %.4f (%s) and falls by %.4f (%s)", what, rise, strings.Join(up, ", "), fall, strings.Join(down, ", "))
+}

@@ -35,8 +35,8 @@ type humpsConfig struct {
 func defaultHumps() humpsConfig {
 	return humpsConfig{
 		cells: 64, weights: []float64{0.7, 0.3},
-		separations: []float64{4, 5, 6, 7}, alphas: []float64{-1, 0, 0.5, 0.75, 1, 1.5, 2},
-		seeds: 5, batch: 256, updates: 3000, rate: 0.02, picture: 6,
+		separations: []float64{4, 5, 6}, alphas: []float64{-1, 0, 0.5, 0.75, 1, 1.5, 2},
+		seeds: 5, batch: 256, updates: 4000, rate: 0.02, picture: 6,
 	}
 }
 
@@ -115,6 +115,9 @@ func (c *humpsConfig) job(separation, alpha float64, normaliser string, seed uin
 	s.Loss.Divergence, s.Loss.Normaliser = memberName(alpha), normaliser
 	fall := schedule.Value{Kind: schedule.Cosine, From: c.rate, To: c.rate / 100, Over: int64(c.updates)}
 	s.Optimiser.LearningRate, s.Optimiser.LogZRate = fall, fall
+	// The weights of members that seek start very large and fall at once; a memory
+	// of a thousand updates would hold the steps down long after.
+	s.Optimiser.Beta2 = 0.99
 	s.Train.Batch, s.Train.Updates = c.batch, int64(c.updates)
 	s.Mesh.ReplayMax = max(s.Mesh.ReplayMax, 4*c.batch)
 	s.Eval.Every = 0

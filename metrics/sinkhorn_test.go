@@ -82,6 +82,23 @@ func TestSinkhornByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	near(t, "cost", got.Cost, 0.5, 1e-6)
+	// A share of the mean cost does not depend on the unit of length.
+	x, y := []float64{0, 1, 5}, []float64{2, 2, 9}
+	var costs [2]float64
+	for i, unit := range []float64{1, 1000} {
+		for k := range x {
+			x[k], y[k] = x[k]*unit, y[k]*unit
+		}
+		got, err := metrics.SinkhornDistance(x, y, 1, metrics.SinkhornOptions{Epsilon: 0.05, Relative: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		costs[i] = got.Cost / unit / unit
+	}
+	near(t, "cost in another unit", costs[1], costs[0], 1e-9)
+	if got, err = metrics.SinkhornDistance([]float64{2, 2}, []float64{2}, 1, o); err != nil || got.Cost != 0 || got.Error != 0 {
+		t.Errorf("one point: %+v, %v", got, err)
+	}
 	for _, bad := range []func() error{
 		func() error { _, err := metrics.SinkhornDistance(nil, []float64{1}, 1, o); return err },
 		func() error {

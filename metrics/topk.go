@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"cmp"
+	"encoding/json"
 	"math"
 	"slices"
 
@@ -12,7 +13,7 @@ import (
 type TopK struct {
 	K        int `json:"k"`        // objects, fewer where there are not that many distinct ones
 	Distinct int `json:"distinct"` // objects in the whole sample
-	// LogReward is the mean log R of the K, Reward the mean R.
+	// LogReward is the mean log R of the K, Reward the mean R; NaN of none.
 	LogReward float64 `json:"log_reward"`
 	Reward    float64 `json:"reward"`
 	// Diversity is the mean distance of two of the K, in [0, 1]: see Distance.
@@ -20,43 +21,79 @@ type TopK struct {
 	Diversity float64 `json:"diversity"`
 }
 
-// BestOf picks the k best distinct objects, by log-reward, of the first
-// len(logReward) rows of states, ties by the environment's key.
-func BestOf(env envs.Env, states envs.States, logReward []float64, k int) TopK {
-	type object struct {
-		key string
-		row int
+// MarshalJSON writes null for what is not finite.
+func (t TopK) MarshalJSON() ([]byte, error) {
+	type plain TopK // without methods
+	return json.Marshal(struct {
+		plain
+		LogReward *float64 `json:"log_reward"`
+		Reward    *float64 `json:"reward"`
+		Diversity *float64 `json:"diversity"`
+	}{plain(t), finite(t.LogReward), finite(t.Reward), finite(t.Diversity)})
+}
+
+// Top gathers the k best distinct objects of a sample, in memory for them and
+// for the keys of all.
+type Top struct {
+	spec   envs.Spec
+	k      int
+	states envs.States // the kept ones, by slot
+	kept   []ranked    // best first
+	seen   map[string]struct{}
+	key    []byte
+}
+
+type ranked struct {
+	logReward float64
+	key       string
+	slot      int
+}
+
+// NewTop returns an empty collection of the k (at least 1) best objects of env.
+func NewTop(env envs.Env, k int) *Top {
+	return &Top{spec: env.Spec(), k: k, states: env.NewStates(k), seen: map[string]struct{}{}}
+}
+
+// Add notes the object of a terminal row. Objects are ranked by log-reward, ties
+// by the environment's key.
+func (t *Top) Add(from envs.States, row int, logReward float64) {
+	t.key = from.AppendKey(t.key[:0], row)
+	if _, old := t.seen[string(t.key)]; old {
+		return
 	}
-	var all []object
-	seen := map[string]bool{}
-	var key []byte
-	for row := range logReward {
-		if key = states.AppendKey(key[:0], row); !seen[string(key)] {
-			o := object{string(key), row}
-			seen[o.key] = true
-			all = append(all, o)
-		}
-	}
-	slices.SortFunc(all, func(a, b object) int {
-		return cmp.Or(cmp.Compare(logReward[b.row], logReward[a.row]), cmp.Compare(a.key, b.key))
+	o := ranked{logReward: logReward, key: string(t.key), slot: len(t.kept)}
+	t.seen[o.key] = struct{}{}
+	at, _ := slices.BinarySearchFunc(t.kept, o, func(a, b ranked) int {
+		return cmp.Or(cmp.Compare(b.logReward, a.logReward), cmp.Compare(a.key, b.key))
 	})
-	best := all[:min(max(k, 0), len(all))]
-	out := TopK{K: len(best), Distinct: len(all), LogReward: math.NaN(), Reward: math.NaN(), Diversity: math.NaN()}
-	if len(best) == 0 {
+	if at == t.k {
+		return
+	}
+	if len(t.kept) == t.k {
+		o.slot = t.kept[t.k-1].slot
+		t.kept = t.kept[:t.k-1]
+	}
+	t.states.CopyRow(o.slot, from, row)
+	t.kept = slices.Insert(t.kept, at, o)
+}
+
+// Report describes what was added.
+func (t *Top) Report() TopK {
+	out := TopK{K: len(t.kept), Distinct: len(t.seen), LogReward: math.NaN(), Reward: math.NaN(), Diversity: math.NaN()}
+	if out.K == 0 {
 		return out
 	}
 	out.LogReward, out.Reward = 0, 0
-	features := make([][]int32, len(best))
-	spec := env.Spec()
-	for i, o := range best {
-		out.LogReward += logReward[o.row] / float64(len(best))
-		out.Reward += math.Exp(logReward[o.row]) / float64(len(best))
-		if spec.Features > 0 {
-			features[i] = states.AppendFeatures(nil, o.row)
-		}
+	for _, o := range t.kept {
+		out.LogReward += o.logReward / float64(out.K)
+		out.Reward += math.Exp(o.logReward) / float64(out.K)
 	}
-	if spec.Features > 0 {
-		out.Diversity = Diversity(&spec, features)
+	if t.spec.Features > 0 {
+		features := make([][]int32, out.K)
+		for i, o := range t.kept {
+			features[i] = t.states.AppendFeatures(nil, o.slot)
+		}
+		out.Diversity = Diversity(&t.spec, features)
 	}
 	return out
 }

@@ -1,7 +1,9 @@
 package metrics_test
 
 import (
+	"encoding/json"
 	"math"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -11,9 +13,9 @@ import (
 	"github.com/driftmesh/driftmesh/metrics"
 )
 
-// TestBestOf: equal objects count once, the k best are averaged, and two cells
+// TestTop: equal objects count once, the k best are averaged, and two cells
 // that share one of two coordinates have 1 of 3 features in common.
-func TestBestOf(t *testing.T) {
+func TestTop(t *testing.T) {
 	e := grid(t, func(c *hypergrid.Config) { c.Dim = 2 })
 	texts := []string{"(1,1)", "(6,1)", "(1,1)", "(6,6)", "(3,3)", "(0,0)"}
 	s, rows, lr := e.NewStates(len(texts)), make([]int32, len(texts)), make([]float64, len(texts))
@@ -26,20 +28,29 @@ func TestBestOf(t *testing.T) {
 	if err := s.LogReward(rows, lr); err != nil {
 		t.Fatal(err)
 	}
-	got := metrics.BestOf(e, s, lr, 3) // the modes (1,1), (6,1), (6,6)
+	best := func(k, n int) metrics.TopK {
+		top := metrics.NewTop(e, k)
+		for i := range n {
+			top.Add(s, i, lr[i])
+		}
+		return top.Report()
+	}
+	got := best(3, len(texts)) // the modes (1,1), (6,1), (6,6)
 	if got.K != 3 || got.Distinct != 5 {
 		t.Errorf("%+v", got)
 	}
 	near(t, "log-reward", got.LogReward, math.Log(2.501), 1e-12)
 	near(t, "reward", got.Reward, 2.501, 1e-12)
 	near(t, "diversity", got.Diversity, (2./3+2./3+1)/3, 1e-12)
-	all := metrics.BestOf(e, s, lr, 100)
+	all := best(100, len(texts))
 	near(t, "reward of all", all.Reward, (3*2.501+0.501+0.001)/5, 1e-12)
-	if one := metrics.BestOf(e, s, lr, 1); one.K != 1 || !math.IsNaN(one.Diversity) {
+	if one := best(1, len(texts)); one.K != 1 || !math.IsNaN(one.Diversity) {
 		t.Errorf("%+v", one)
 	}
-	if none := metrics.BestOf(e, s, nil, 5); none.K != 0 || !math.IsNaN(none.Reward) {
+	if none := best(5, 0); none.K != 0 || !math.IsNaN(none.Reward) {
 		t.Errorf("%+v", none)
+	} else if text, err := json.Marshal(none); err != nil || !strings.Contains(string(text), `"k":0,"distinct":0,"log_reward":null`) {
+		t.Errorf("%s, %v", text, err)
 	}
 }
 

@@ -2,6 +2,7 @@ package paramserver
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math"
 	"time"
@@ -27,6 +28,7 @@ type evaluator struct {
 	members func() (servers, workers int)
 	logger  *slog.Logger
 	exact   *metrics.Evaluator // nil where the environment cannot be enumerated
+	samples *Estimator         // nil unless the job asks for estimates
 
 	ages *ages
 	next uint64       // version at which the next row is due
@@ -117,17 +119,19 @@ func (e *evaluator) committed(c *fsm.Commit, _ time.Duration) {
 	e.next = e.due(c.Version)
 }
 
-// run evaluates until ctx ends, and then what is still waiting.
-func (e *evaluator) run(ctx context.Context) {
+// run evaluates until ctx ends, and then what is still waiting. When learning ends
+// early, which is before ctx does, estimates are cut short: nobody should wait for
+// them to take the job over.
+func (e *evaluator) run(ctx, learning context.Context) {
 	tape := e.updater.Model.NewTape()
 	for {
 		select {
 		case w := <-e.work:
-			e.evaluate(tape, w)
+			e.evaluate(learning, tape, w)
 		case <-ctx.Done():
 			select {
 			case w := <-e.work:
-				e.evaluate(tape, w)
+				e.evaluate(learning, tape, w)
 			default:
 			}
 			return
@@ -135,21 +139,44 @@ func (e *evaluator) run(ctx context.Context) {
 	}
 }
 
-// evaluate fills in the exact metrics, where the environment allows them.
-func (e *evaluator) evaluate(tape policy.Tape, w evalJob) {
+// evaluate fills in the exact metrics, where the environment allows them, and the
+// estimates that the job asks for.
+func (e *evaluator) evaluate(learning context.Context, tape policy.Tape, w evalJob) {
 	began := e.clock.Now()
-	if e.exact != nil {
-		params, err := wire.DecodeFloats(w.params)
-		if err == nil {
-			var rep *metrics.Report
-			if rep, err = e.exact.Model(tape, params[:len(params)-1]); err == nil {
-				AddExact(&w.row, rep)
-			}
-		}
-		if err != nil {
+	if e.exact != nil || e.samples != nil {
+		err := e.measure(learning, tape, &w)
+		if errors.Is(err, context.Canceled) {
+			e.logger.Info("estimates cut short", "version", w.row.Version)
+		} else if err != nil {
 			e.logger.Error("evaluation failed", "version", w.row.Version, "error", err)
 		}
 	}
 	w.timing.EvalSeconds = runs.Float(e.clock.Now().Sub(began).Seconds())
 	e.hub.publish(Report{w.row, w.timing})
+}
+
+func (e *evaluator) measure(learning context.Context, tape policy.Tape, w *evalJob) error {
+	params, err := wire.DecodeFloats(w.params)
+	if err != nil {
+		return err
+	}
+	if e.exact != nil {
+		rep, err := e.exact.Model(tape, params[:len(params)-1])
+		if err != nil {
+			return err
+		}
+		AddExact(&w.row, rep)
+		if e.samples != nil {
+			AddDistances(&w.row, rep.Distances)
+		}
+	}
+	if e.samples == nil {
+		return nil
+	}
+	est, err := e.samples.Estimate(learning, params, uint64(w.row.Version))
+	if err != nil {
+		return err
+	}
+	est.AddTo(&w.row)
+	return nil
 }

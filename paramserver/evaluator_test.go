@@ -59,7 +59,7 @@ func newScript(t *testing.T, every int64) *script {
 func (s *script) start() {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	done := make(chan struct{})
-	go func() { s.ev.run(ctx); close(done) }()
+	go func() { s.ev.run(ctx, ctx); close(done) }()
 	s.stop = func() { cancel(); <-done }
 }
 

@@ -112,6 +112,9 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 	defer intake.Close()
 
 	ev := newEvaluator(spec, u, h, s.Clock, s.members, logger)
+	if ev.samples, err = NewEstimator(u, ev.exact, s.Draw); err != nil {
+		return err
+	}
 	ev.ages.committed(j.Version, j.Committed)
 	intake.Committed(j.Version, j.Committed)
 	arch, err := s.archive(ctx, j, u, logger)
@@ -144,7 +147,7 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 	var evaluating sync.WaitGroup
 	evaluating.Go(func() {
 		nice.Goroutine(learnerNice) // as above
-		ev.run(evCtx)
+		ev.run(evCtx, ctx)
 	})
 	evaluating.Go(func() { arch.merge(evCtx) })
 	unmeasure := s.measure(l, intake, ev.ages)

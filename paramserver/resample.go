@@ -21,7 +21,8 @@ type resampler struct {
 	spec   envs.Spec
 	words  int // of an action
 	seed   uint64
-	source []byte // key of s0
+	draws  rng.Purpose // of the random streams
+	source []byte      // key of s0
 
 	states   envs.States
 	dedupe   *policy.Deduper
@@ -40,7 +41,7 @@ type resampler struct {
 func newResampler(env envs.Env, seed uint64) *resampler {
 	spec := env.Spec()
 	return &resampler{
-		env: env, spec: spec, words: spec.Words(), seed: seed, source: env.NewStates(1).AppendKey(nil, 0),
+		env: env, spec: spec, words: spec.Words(), seed: seed, draws: rng.Resample, source: env.NewStates(1).AppendKey(nil, 0),
 		dedupe: policy.NewDeduper(env), legal: make([]bool, spec.BackwardActions),
 	}
 }
@@ -49,23 +50,48 @@ func newResampler(env envs.Env, seed uint64) *resampler {
 // reused, with the P_B that tape and params give. The behaviour of what comes
 // is not known: LogBehaviour is NaN.
 func (r *resampler) sample(tape policy.Tape, params []float32, update uint64, objects []replay.Item, dst []wire.Trajectory) ([]wire.Trajectory, error) {
-	n := len(objects)
+	dst = r.room(len(objects), dst)
+	for i, o := range objects {
+		if err := r.states.Parse(i, o.Text); err != nil {
+			return nil, fmt.Errorf("replayed object: %w", err)
+		}
+		rng.Reseed(&r.pcg[i], r.seed, r.draws, update, uint64(i))
+		dst[i] = wire.Trajectory{Version: o.Version, LogReward: o.LogReward, LogBehaviour: math.NaN(), Actions: dst[i].Actions[:0]}
+	}
+	return r.walk(tape, params, dst)
+}
+
+// from is sample for n objects that load makes rows of states; their streams are
+// those of (stream, first), (stream, first+1), … and log-rewards are not known.
+func (r *resampler) from(tape policy.Tape, params []float32, stream, first uint64, n int, load func(s envs.States, row int) error, dst []wire.Trajectory) ([]wire.Trajectory, error) {
+	dst = r.room(n, dst)
+	for i := range dst {
+		if err := load(r.states, i); err != nil {
+			return nil, err
+		}
+		rng.Reseed(&r.pcg[i], r.seed, r.draws, stream, first+uint64(i))
+		dst[i] = wire.Trajectory{LogReward: math.NaN(), LogBehaviour: math.NaN(), Actions: dst[i].Actions[:0]}
+	}
+	return r.walk(tape, params, dst)
+}
+
+// room makes n rows active.
+func (r *resampler) room(n int, dst []wire.Trajectory) []wire.Trajectory {
 	if r.states == nil || r.states.Len() < n {
 		r.states, r.pcg = r.env.NewStates(n), make([]rand.PCG, n)
 	}
 	for len(dst) < n {
 		dst = append(dst, wire.Trajectory{})
 	}
-	dst = dst[:n]
 	r.active = r.active[:0]
-	for i, o := range objects {
-		if err := r.states.Parse(i, o.Text); err != nil {
-			return nil, fmt.Errorf("replayed object: %w", err)
-		}
-		rng.Reseed(&r.pcg[i], r.seed, rng.Resample, update, uint64(i))
-		dst[i] = wire.Trajectory{Version: o.Version, LogReward: o.LogReward, LogBehaviour: math.NaN(), Actions: dst[i].Actions[:0]}
+	for i := range n {
 		r.active = append(r.active, int32(i))
 	}
+	return dst[:n]
+}
+
+// walk leads every active row back to s0.
+func (r *resampler) walk(tape policy.Tape, params []float32, dst []wire.Trajectory) ([]wire.Trajectory, error) {
 	for range r.spec.MaxSteps {
 		if err := r.back(tape, params, dst); err != nil {
 			return nil, err
@@ -75,7 +101,7 @@ func (r *resampler) sample(tape policy.Tape, params []float32, update uint64, ob
 		}
 	}
 	if len(r.active) > 0 {
-		return nil, fmt.Errorf("%s: %s is not at the source after %d steps back", r.spec.Name, objects[r.active[0]].Text, r.spec.MaxSteps)
+		return nil, fmt.Errorf("%s: trajectory %d is at %s after %d steps back, not at the source", r.spec.Name, r.active[0], r.states.Text(int(r.active[0])), r.spec.MaxSteps)
 	}
 	for i := range dst {
 		slices.Reverse(dst[i].Actions)

@@ -36,6 +36,9 @@ type Config struct {
 	// Objects, when set, gives the archive of a job, or nil: a learner that takes
 	// a job over fills its replay buffer from it.
 	Objects func(j *fsm.Job) ObjectSource
+	// Draw makes a sampler for evaluations; nil: there are no estimates from samples
+	// of P_F.
+	Draw func(*job.Spec) (Drawer, error)
 	// Archive holds the archive segments of this node; nil: it trains no job that
 	// has an archive.
 	Archive *archive.Node

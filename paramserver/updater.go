@@ -291,14 +291,3 @@ func finite(x []float32) bool {
 	}
 	return true
 }
-
-// ImportanceLogZ estimates log Z from trajectories of a known behaviour.
-func (u *Updater) ImportanceLogZ(batch []wire.Trajectory) (losses.LogZ, error) {
-	if err := u.replay(batch); err != nil {
-		return losses.LogZ{}, err
-	}
-	if err := u.score(batch, false); err != nil {
-		return losses.LogZ{}, err
-	}
-	return losses.ImportanceLogZ(u.in.LogReward, u.in.LogPB, u.in.LogBehaviour)
-}

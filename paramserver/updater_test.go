@@ -292,20 +292,6 @@ func TestBestObjectsAreDistinctAndSentOnce(t *testing.T) {
 	}
 }
 
-// TestImportanceLogZ is near the exact one where the behaviour covers all.
-func TestImportanceLogZ(t *testing.T) {
-	spec := smallSpec()
-	spec.Sampling.Epsilon = schedule.Const(0.5)
-	u := newUpdater(t, spec)
-	estimate, err := u.ImportanceLogZ(sampled(t, u, 4000))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if exact := u.Exact().LogZ(); math.Abs(estimate.Value-exact) > 5*estimate.StdErr || estimate.StdErr > 0.2 {
-		t.Errorf("log Z is estimated as %v ± %v, exact %v", estimate.Value, estimate.StdErr, exact)
-	}
-}
-
 // TestStepAllocatesNothing in the steady state.
 func TestStepAllocatesNothing(t *testing.T) {
 	for _, mode := range []string{"joint", "frozen"} {

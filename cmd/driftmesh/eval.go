@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -11,7 +13,6 @@ import (
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/runs"
-	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/metrics"
 	"github.com/driftmesh/driftmesh/paramserver"
 	"github.com/driftmesh/driftmesh/sampler"
@@ -58,38 +59,42 @@ type evaluation struct {
 	Trajectories uint64          `json:"trajectories"`
 	Exact        *metrics.Report `json:"exact"` // null where the environment cannot be enumerated
 	LogZ         float64         `json:"log_z"` // learned scalar
-	// ImportanceLogZ is estimated from fresh on-policy samples.
-	ImportanceLogZ estimate `json:"importance_log_z"`
-	ModesFound     int      `json:"modes_found"` // by training
-	ModesTotal     int      `json:"modes_total"`
-}
-
-// estimate is a number with what is known of its error.
-type estimate struct {
-	Value   float64 `json:"value"`
-	StdErr  float64 `json:"std_err"`
-	Samples int     `json:"samples"`
-	ESS     float64 `json:"ess"` // effective sample size, in samples
+	// ImportanceLogZ is that of Estimates.
+	ImportanceLogZ *paramserver.Estimate `json:"importance_log_z"`
+	ModesFound     int                   `json:"modes_found"` // by training
+	ModesTotal     int                   `json:"modes_total"`
+	// Estimates are from fresh samples of P_F.
+	Estimates *paramserver.Estimates `json:"estimates"`
 }
 
 func newEvalCmd() *cobra.Command {
 	var asJSON bool
-	var samples int
+	var ask job.Eval
 	var allow []string
 	cmd := &cobra.Command{
 		Use:   "eval RUN",
-		Short: "Evaluate a run's checkpoint: exact distances, modes, log Z",
+		Short: "Evaluate a run's checkpoint: exact distances, modes, log Z, estimates from samples",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if samples < 1 || samples > 1<<20 {
-				return fielderr.New("--samples", samples, "1 to 1048576")
+			switch {
+			case ask.Samples < 1 || ask.Samples > 1<<20:
+				return fielderr.New("--samples", ask.Samples, "1 to 1048576")
+			case ask.TestSet < 0 || ask.TestSet > 1<<16:
+				return fielderr.New("--test-set", ask.TestSet, "0 to 65536")
+			case ask.TopK < 0 || ask.TopK > 4096:
+				return fielderr.New("--top-k", ask.TopK, "0 to 4096")
 			}
 			var e *evaluation
 			err := permitted(cmd, allow, func() error {
 				spec, u, err := loadRun(args[0])
-				if err == nil {
-					e, err = evaluate(spec, u, samples)
+				if err != nil {
+					return err
 				}
+				if !cmd.Flags().Changed("test-set") {
+					ask.TestSet = spec.Eval.TestSet
+				}
+				spec.Eval.Samples, spec.Eval.TestSet, spec.Eval.TopK = ask.Samples, ask.TestSet, ask.TopK
+				e, err = evaluate(cmd.Context(), spec, u)
 				return err
 			})
 			if err != nil {
@@ -108,43 +113,77 @@ func newEvalCmd() *cobra.Command {
 				fmt.Fprintf(w, "  log Z   %.4f exact\n", r.LogZ)
 			}
 			fmt.Fprintf(w, "  log Z   %.4f learned\n", e.LogZ)
-			is := e.ImportanceLogZ
-			fmt.Fprintf(w, "  log Z   %.4f ± %.4f by importance sampling (%d samples, ESS %.0f)\n", is.Value, is.StdErr, is.Samples, is.ESS)
+			printEstimates(w, e.Estimates)
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
-	addAllowPlugins(cmd.Flags(), &allow, noPlugins)
-	cmd.Flags().IntVar(&samples, "samples", 4096, "trajectories for the importance-sampled log Z")
+	fl := cmd.Flags()
+	fl.BoolVar(&asJSON, "json", false, "as JSON")
+	addAllowPlugins(fl, &allow, noPlugins)
+	fl.IntVar(&ask.Samples, "samples", 4096, "trajectories of P_F to estimate from")
+	fl.IntVar(&ask.TestSet, "test-set", 0, "backward trajectories for each object of the environment's test set (default: the job's eval.test_set)")
+	fl.IntVar(&ask.TopK, "top-k", 100, "best distinct samples to describe")
 	return cmd
 }
 
-func evaluate(spec *job.Spec, u *paramserver.Updater, samples int) (*evaluation, error) {
+// printEstimates writes what samples say, in a few lines.
+func printEstimates(w io.Writer, e *paramserver.Estimates) {
+	if is := e.LogZ; is != nil {
+		fmt.Fprintf(w, "  log Z   %.4f ± %.4f by importance sampling (%d samples, ESS %.0f)\n", is.Value, is.StdErr, is.Samples, is.ESS)
+	}
+	if e.ELBO != nil {
+		fmt.Fprintf(w, "  ELBO    %.4f ± %.4f", e.ELBO.Value, e.ELBO.StdErr)
+		if e.EUBO != nil {
+			fmt.Fprintf(w, "    EUBO %.4f ± %.4f", e.EUBO.Value, e.EUBO.StdErr)
+		}
+		fmt.Fprintln(w)
+	}
+	if c := e.Counted; c != nil {
+		fmt.Fprintf(w, "  TV      %.4f of the samples, 95 %% in %.4f to %.4f (the target's own would show %.4f)\n", c.TV.Value, c.TV.Low, c.TV.High, c.Floor)
+	}
+	if m := e.Modes; m != nil {
+		fmt.Fprintf(w, "  modes   %d of %d hit by the samples\n", m.Hit, m.Total)
+	}
+	if k := e.TopK; k != nil && k.K > 0 {
+		fmt.Fprintf(w, "  top %-3d mean R %.4g, log R %.4f, diversity %.4f (%d distinct samples)\n", k.K, k.Reward, k.LogReward, k.Diversity, k.Distinct)
+	}
+	if t := e.TestSet; t != nil {
+		fmt.Fprintf(w, "  test    Spearman %.4f, Pearson %.4f of log-probability and log-reward (%d objects, %d trajectories each)\n", t.Spearman, t.Pearson, t.Objects, t.PerObject)
+	}
+	if s := e.Sinkhorn; s != nil {
+		fmt.Fprintf(w, "  Sinkhorn %.4f (squared distance, ε %.3g)\n", s.Cost, s.Epsilon)
+	}
+}
+
+func evaluate(ctx context.Context, spec *job.Spec, u *paramserver.Updater) (*evaluation, error) {
 	e := &evaluation{Name: spec.Name, Version: u.Version(), Trajectories: u.Trajectories(), LogZ: u.LogZ()}
 	e.ModesFound, e.ModesTotal = u.ModesFound()
 	params := u.Params()
 	var err error
-	if v := u.Exact(); v != nil {
+	exact := u.Exact()
+	if v := exact; v != nil {
 		if e.Exact, err = v.Model(u.Model.NewTape(), params[:len(params)-1]); err != nil {
 			return nil, err
 		}
 	}
-	batch, err := drawSamples(spec, u, samples)
+	samples, err := paramserver.NewEstimator(u, exact, newEvalDrawer)
 	if err != nil {
 		return nil, err
 	}
-	z, err := u.ImportanceLogZ(batch)
-	e.ImportanceLogZ = estimate{Value: z.Value, StdErr: z.StdErr, Samples: z.N, ESS: z.ESS}
-	return e, err
+	if e.Estimates, err = samples.Estimate(ctx, params, u.Version()); err != nil {
+		return nil, err
+	}
+	e.ImportanceLogZ = e.Estimates.LogZ
+	return e, nil
 }
 
-// drawSamples samples the learned policy itself: no exploration.
-func drawSamples(spec *job.Spec, u *paramserver.Updater, n int) ([]wire.Trajectory, error) {
-	r, err := newDrawer(spec)
+// newEvalDrawer makes the sampler of evaluations.
+func newEvalDrawer(spec *job.Spec) (paramserver.Drawer, error) {
+	r, err := sampler.NewRoller(spec, 0)
 	if err != nil {
 		return nil, err
 	}
-	return r.SampleN(n, u.Params(), u.Version(), 1, nil)
+	return r, nil
 }
 
 // newDrawer is a sampler without exploration, on random streams that training

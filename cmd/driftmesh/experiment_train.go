@@ -42,7 +42,10 @@ func trainTask(ctx context.Context, dir string, spec *job.Spec, keep bool, progr
 		return err
 	}
 	defer func() { err = errors.Join(err, s.run.Close()) }()
-	r := newLocalRun(spec, u)
+	r, err := newLocalRun(spec, u)
+	if err != nil {
+		return err
+	}
 	r.seconds, r.evalSeconds = s.seconds, s.evalSeconds
 	r.onRow = func(row runs.Row, t runs.Timing) error {
 		return errors.Join(s.run.Append(row), s.run.AppendTiming(t))

@@ -104,7 +104,8 @@ func (l *lastCommit) Commit(_ context.Context, c *fsm.Commit) (<-chan paramserve
 type localRun struct {
 	spec    *job.Spec
 	updater *paramserver.Updater
-	exact   *metrics.Evaluator // nil where not enumerable
+	exact   *metrics.Evaluator     // nil where not enumerable
+	samples *paramserver.Estimator // nil unless the job asks for estimates
 	tape    policy.Tape
 	rec     *paramserver.Recorder
 	clock   clock.Clock
@@ -124,11 +125,14 @@ type localRun struct {
 	fromTraj    uint64    // and its trajectories
 }
 
-func newLocalRun(spec *job.Spec, u *paramserver.Updater) *localRun {
-	return &localRun{
+func newLocalRun(spec *job.Spec, u *paramserver.Updater) (*localRun, error) {
+	r := &localRun{
 		spec: spec, updater: u, exact: u.Exact(), tape: u.Model.NewTape(),
 		rec: paramserver.NewRecorder(spec), clock: clock.Real{},
 	}
+	var err error
+	r.samples, err = paramserver.NewEstimator(u, r.exact, newEvalDrawer)
+	return r, err
 }
 
 // commitEvery is the window of a local run: how much a SIGKILL can lose.
@@ -175,18 +179,38 @@ func (r *localRun) updated(u *paramserver.Update) error {
 	}
 	row := r.rec.Row(r.updater)
 	now := r.clock.Now()
-	if r.exact != nil {
-		rep, err := r.exact.Model(r.tape, r.modelParams())
-		if err != nil {
-			return fmt.Errorf("evaluation at version %d: %w", u.Version, err)
-		}
-		paramserver.AddExact(&row, rep)
+	if err := r.evaluate(&row); err != nil {
+		return fmt.Errorf("evaluation at version %d: %w", u.Version, err)
 	}
 	t := r.timing(now)
 	if r.onRow == nil {
 		return nil
 	}
 	return r.onRow(row, t)
+}
+
+// evaluate measures the present version. It is not cut short: a row of a resumed
+// run is that of an undisturbed one.
+func (r *localRun) evaluate(row *runs.Row) error {
+	if r.exact != nil {
+		rep, err := r.exact.Model(r.tape, r.modelParams())
+		if err != nil {
+			return err
+		}
+		paramserver.AddExact(row, rep)
+		if r.samples != nil {
+			paramserver.AddDistances(row, rep.Distances)
+		}
+	}
+	if r.samples == nil {
+		return nil
+	}
+	est, err := r.samples.Estimate(context.Background(), r.modelParams(), uint64(row.Version))
+	if err != nil {
+		return err
+	}
+	est.AddTo(row)
+	return nil
 }
 
 // modelParams are the live parameters without log Z.

@@ -186,7 +186,7 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 	srv := paramserver.NewServer(paramserver.Config{
 		Replica: rep, Mesh: mesh, Node: id.NodeID(), Addr: addr, Clock: clock.Real{}, Logger: logger, Peers: peers,
 		Dedicated: f.role == cluster.RoleLearner, Idle: f.idle, Journal: links.journal, Telemetry: metrics.Registry,
-		Archive: segments, Objects: paramserver.ArchivedObjects(segments, rep),
+		Archive: segments, Objects: paramserver.ArchivedObjects(segments, rep), Draw: newEvalDrawer,
 	})
 	rpc := cluster.NewServer(cluster.ServerOptions{
 		ClusterID: id.ClusterID, Security: links.security, Log: logger,

@@ -119,7 +119,11 @@ func trainOutcome(ctx context.Context, spec *job.Spec) ([]float64, error) {
 	if exact == nil {
 		return nil, fielderr.New("env", spec.Env.Name, "an environment small enough for exact evaluation")
 	}
-	if err := newLocalRun(spec, u).train(ctx); err != nil {
+	r, err := newLocalRun(spec, u)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.train(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil, err
 		}

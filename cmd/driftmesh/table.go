@@ -181,7 +181,10 @@ func trainCell(ctx context.Context, c *cell, seed int, spec *job.Spec) error {
 	if u.Exact() == nil {
 		return fielderr.New("env", spec.Env.Name, "an environment small enough for exact evaluation")
 	}
-	r := newLocalRun(spec, u)
+	r, err := newLocalRun(spec, u)
+	if err != nil {
+		return err
+	}
 	r.onRow = func(row runs.Row, _ runs.Timing) error {
 		c.TV[seed] = *row.TV
 		if row.ModesHeld != nil {

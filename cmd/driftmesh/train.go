@@ -62,7 +62,10 @@ func train(cmd *cobra.Command, f *jobFlags, path string) (err error) {
 		// the growth left behind would stay for good.
 		debug.SetGCPercent(30)
 	}
-	r := newLocalRun(spec, u)
+	r, err := newLocalRun(spec, u)
+	if err != nil {
+		return err
+	}
 	r.threads = runtime.GOMAXPROCS(0)
 	r.seconds, r.evalSeconds = s.seconds, s.evalSeconds
 	if s.resumed != nil {

@@ -26,6 +26,7 @@ const (
 	maxMember  = 2000    // characters of loss.divergence; a custom member is one line
 	maxBatch   = 1 << 20 // trajectories
 	maxEncoded = 1 << 20 // bytes of a job, as YAML or JSON
+	maxTopK    = 4096    // objects; their diversity is over all pairs
 )
 
 // fields is keyed by dotted path; every field of Spec has an entry.
@@ -88,9 +89,12 @@ var fields = map[string]field{
 	"train.updates": {doc: "Optimiser steps until the job is finished.", min: 1, max: 1e12},
 	"train.lag":     {doc: "`driftmesh train` only: sample with the parameters of that many updates ago.", max: 1e6},
 
-	"eval":            {doc: "When and how far to measure exactly."},
+	"eval":            {doc: "When and how far to measure exactly, and what to estimate from samples."},
 	"eval.every":      {doc: "Updates between evaluations; 0 for only one at the end.", max: 1e12},
 	"eval.max_states": {doc: "Evaluate exactly up to this many states; 0 for never.", max: 1 << 30},
+	"eval.samples":    {doc: "Trajectories of P_F, without exploration, from which each evaluation estimates bounds of log Z, modes and distances; 0 for no estimates.", max: maxBatch},
+	"eval.test_set":   {doc: "Backward trajectories that estimate the log-probability of each object of the environment's test set; 0 for none.", max: 1 << 16},
+	"eval.top_k":      {doc: "Best distinct objects among the samples whose reward and diversity are reported; 0 for none.", max: maxTopK},
 
 	"data":       {doc: "Objects of a file that are trained on beside what is sampled; `driftmesh train` only."},
 	"data.file":  {doc: "File of objects in the environment's textual form: .csv or .parquet with a column object and perhaps weight, or .txt with one object a line."},

@@ -107,11 +107,22 @@ type Train struct {
 	Lag     int   `json:"lag" yaml:"lag"`         // `train` only: sample with the parameters of that many updates ago
 }
 
-// Eval schedules the exact metrics.
+// Eval schedules the exact metrics, and says what is estimated besides.
 type Eval struct {
 	Every     int64 `json:"every" yaml:"every"`           // updates between evaluations; 0: only at the end
 	MaxStates int   `json:"max_states" yaml:"max_states"` // exact evaluation up to this many states
+	// Samples is how many trajectories of P_F, without exploration, each evaluation
+	// estimates from; 0: it estimates nothing.
+	Samples int `json:"samples,omitempty" yaml:"samples,omitempty"`
+	// TestSet is how many backward trajectories estimate the log-probability of
+	// each object of the environment's test set; 0: none is estimated.
+	TestSet int `json:"test_set,omitempty" yaml:"test_set,omitempty"`
+	// TopK is how many of the best distinct samples are described; 0: none.
+	TopK int `json:"top_k,omitempty" yaml:"top_k,omitempty"`
 }
+
+// Estimates says whether evaluations estimate from samples at all.
+func (e Eval) Estimates() bool { return e.Samples > 0 || e.TestSet > 0 }
 
 // Replay says what an update is made of beside fresh trajectories: terminal
 // objects that were trained on before, kept in a bounded buffer, each given a

@@ -47,6 +47,9 @@ func (s *Spec) Validate() error {
 	if s.Train.Batch <= maxBatch && 1 <= s.Mesh.ReplayMax && s.Mesh.ReplayMax < s.Train.Batch {
 		c.fault("mesh.replay_max", s.Mesh.ReplayMax, fmt.Sprintf("at least train.batch (%d), or the learner never fills a batch", s.Train.Batch))
 	}
+	if s.Eval.TopK > 0 && s.Eval.Samples == 0 {
+		c.fault("eval.top_k", s.Eval.TopK, "eval.samples to be set too: the best are picked from the samples")
+	}
 	if _, err := ParseArchive(s.Mesh.Archive); err != nil {
 		c.faults = append(c.faults, err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/runs"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 	"github.com/driftmesh/driftmesh/sampler"
@@ -233,6 +234,50 @@ func TestRowsAreMeasured(t *testing.T) {
 			t.Errorf("the second row is of %d trajectories", r.Row.LagCounts.Total())
 		} else {
 			near("seconds", float64(r.Timing.Seconds), 0.05)
+		}
+	})
+}
+
+// TestRowsHaveEstimates of the committed version, not of the one that training is at
+// by then; where learning has ended early they are left out.
+func TestRowsHaveEstimates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t, 5)
+		s.u.Spec.Eval.Samples, s.u.Spec.Eval.TopK = 200, 3
+		draw := func(spec *job.Spec) (Drawer, error) { return sampler.NewRoller(spec, 0) }
+		estimator := func() *Estimator {
+			e, err := NewEstimator(s.u, s.u.Exact(), draw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return e
+		}
+		s.ev.samples = estimator()
+		s.start()
+		s.update(5)
+		c := s.propose()
+		want, err := estimator().Estimate(t.Context(), s.u.Params(), 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.update(3)
+		s.ev.committed(c, 0)
+		synctest.Wait()
+		row := s.reports(5)[0].Row
+		if row.EvalELBO == nil || *row.EvalELBO != want.ELBO.Value || *row.EvalEUBO != want.EUBO.Value || *row.TopKReward != runs.Float(want.TopK.Reward) || row.Hellinger == nil {
+			t.Errorf("the row says %+v, want %+v", row.Estimates, want)
+		}
+		s.update(2)
+		s.stop()
+		s.commit()
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		s.ev.run(over, over)
+		if row := s.reports(5, 10)[1].Row; row.TV == nil || row.EvalELBO != nil {
+			t.Errorf("TV %v, ELBO %v", row.TV, row.EvalELBO)
+		}
+		if log := s.log.String(); !strings.Contains(log, "cut short") || strings.Contains(log, "failed") {
+			t.Errorf("the log says:\n%s", log)
 		}
 	})
 }

@@ -19,10 +19,10 @@ func near(got any, want float64) bool {
 func TestEvalJSON(t *testing.T) {
 	dir := trainQuick(t)
 	e := decode(t, ok(t, "eval", dir, "--json", "--samples", "512"))
-	keys(t, e, "name", "version", "trajectories", "exact", "log_z", "importance_log_z", "modes_found", "modes_total")
+	keys(t, e, "name", "version", "trajectories", "exact", "log_z", "importance_log_z", "modes_found", "modes_total", "estimates")
 	keys(t, e["importance_log_z"], "value", "std_err", "samples", "ess")
 	exact, _ := e["exact"].(map[string]any)
-	keys(t, exact["distances"], "tv", "l1", "forward_kl", "reverse_kl", "jsd", "hellinger", "chi2")
+	keys(t, exact["distances"], "tv", "l1", "forward_kl", "reverse_kl", "jsd", "hellinger", "chi2", "chi2_reverse")
 	if e["name"] != "quick" || e["version"] != 300.0 || e["trajectories"] != 1200.0 || exact["objects"] != 16.0 {
 		t.Errorf("got %v", e)
 	}
@@ -42,8 +42,9 @@ func TestEvalJSON(t *testing.T) {
 	if is["samples"] != 512.0 || math.Abs(is["value"].(float64)-exact["log_z"].(float64)) > 6*is["std_err"].(float64) {
 		t.Errorf("importance-sampled log Z %v, exact %v", is, exact["log_z"])
 	}
+	keys(t, e["estimates"], "samples", "elbo", "eubo", "log_z", "top_k", "counted")
 	text := ok(t, "eval", dir)
-	for _, want := range []string{"quick at version 300", "TV", "log Z", "learned", "by importance sampling"} {
+	for _, want := range []string{"quick at version 300", "TV", "log Z", "learned", "by importance sampling", "ELBO", "EUBO", "distinct samples"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
@@ -51,6 +52,57 @@ func TestEvalJSON(t *testing.T) {
 	if again := ok(t, "eval", dir+"/checkpoint", "--json", "--samples", "512"); !strings.Contains(again, `"version":300`) {
 		t.Errorf("eval of the checkpoint folder: %s", again)
 	}
+}
+
+// TestEstimatesInRows: rows of a job that asks have estimates, equal seeds equal
+// ones; training does not notice; `eval` says of the last version what its row says.
+func TestEstimatesInRows(t *testing.T) {
+	ask := []string{"--set", "env.params.height=8", "--set", "eval.samples=600", "--set", "eval.top_k=5"}
+	dir := trainQuick(t, ask...)
+	text := read(t, dir, runs.MetricsFile)
+	if again := read(t, trainQuick(t, ask...), runs.MetricsFile); again != text {
+		t.Errorf("equal seeds give\n%s\nand\n%s", text, again)
+	}
+	with, err := runs.ReadRows(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	without, err := runs.ReadRows(trainQuick(t, ask[:2]...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, row := range with {
+		if row.EvalSamples != 600 || row.EvalELBO == nil || row.EvalEUBO == nil || row.EvalLogZ == nil || row.SampleTV == nil ||
+			row.SampleModes == nil || row.TopKReward == nil || row.Hellinger == nil || row.Chi2 == nil || row.Chi2Reverse == nil || row.TestSpearman != nil {
+			t.Errorf("row %d: %+v", i, row)
+		}
+		row.Estimates, row.Hellinger, row.Chi2, row.Chi2Reverse = runs.Estimates{}, nil, nil, nil
+		a, b := encode(t, row), encode(t, without[i])
+		if a != b {
+			t.Errorf("row %d is\n%s\nwithout estimates\n%s", i, a, b)
+		}
+	}
+	e := decode(t, ok(t, "eval", dir, "--json", "--samples", "600", "--top-k", "5"))
+	est := e["estimates"].(map[string]any)
+	last := with[len(with)-1]
+	if z := est["log_z"].(map[string]any); !near(z["value"], float64(*last.EvalLogZ)) || !near(est["top_k"].(map[string]any)["diversity"], float64(*last.TopKDiversity)) {
+		t.Errorf("eval says %v, the last row %+v", est, last)
+	}
+	report := read(t, dir, runs.ReportFile)
+	for _, want := range []string{"ELBO", "EUBO", "Best of the samples"} {
+		if !strings.Contains(report, want) {
+			t.Errorf("the report does not say %s", want)
+		}
+	}
+}
+
+func encode(t *testing.T, v any) string {
+	t.Helper()
+	out, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
 }
 
 func TestSampleLines(t *testing.T) {

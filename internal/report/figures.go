@@ -27,7 +27,7 @@ func (d *Data) figures() ([]figure, error) {
 		out = append(out, d.Objects.figure())
 	}
 	for _, f := range []func() (figure, bool){
-		d.tvOverUpdates, d.tvOverTrajectories, d.tvOverTime, d.loss, d.logZ, d.modes, d.delta, d.lag,
+		d.tvOverUpdates, d.tvOverTrajectories, d.tvOverTime, d.loss, d.logZ, d.bounds, d.modes, d.topK, d.correlation, d.delta, d.lag,
 	} {
 		if fig, ok := f(); ok {
 			out = append(out, fig)

@@ -89,9 +89,8 @@ func NewEstimator(u *Updater, exact *metrics.Evaluator, draw func(*job.Spec) (Dr
 	e := &Estimator{
 		spec: spec, env: u.Env, shape: shape, beta: spec.RewardExponent.At(spec.Train.Updates),
 		size: u.Model.Layout().Size(), chunk: min(max(scoredCells/cells, 1), maxScored),
-		tape: u.Model.NewTape(), asm: policy.NewAssembler(u.Env), back: newResampler(u.Env, spec.Seed), exact: exact,
+		tape: u.Model.NewTape(), asm: policy.NewAssembler(u.Env), back: newResampler(u.Env, spec.Seed, rng.Evaluate), exact: exact,
 	}
-	e.back.draws = rng.Evaluate
 	if spec.Policy.Backward == string(losses.Frozen) {
 		first := make([]float32, e.size)
 		u.Model.Init(first, spec.Seed)

@@ -47,21 +47,22 @@ func newMixture(u *Updater) (*mixture, error) {
 		return nil, nil
 	}
 	ratio := max(c.SamplesPerInsert, 1)
-	fresh := max(1, int(math.Round(float64(u.Spec.Train.Batch)/ratio)))
-	return &mixture{buffer: buffer, resample: newResampler(u.Env, u.Spec.Seed), fresh: fresh, featured: c.Kind == "diverse"}, nil
+	fresh := max(1, int(math.Round(float64(u.Spec.Train.Batch-u.fromData())/ratio)))
+	return &mixture{buffer: buffer, resample: newResampler(u.Env, u.Spec.Seed, rng.Resample), fresh: fresh, featured: c.Kind == "diverse"}, nil
 }
 
-// Fresh is how many trajectories the next Step should be given: the whole batch
-// without replay, and while there is nothing to replay.
+// Fresh is how many trajectories the next Step should be given: what data leave of
+// the batch without replay, and while there is nothing to replay. It is 0 for a
+// job that learns from data alone.
 func (u *Updater) Fresh() int {
-	if u.mix == nil || u.mix.buffer.Len() == 0 {
-		return u.Spec.Train.Batch
+	if left := u.Spec.Train.Batch - u.fromData(); left == 0 || u.mix == nil || u.mix.buffer.Len() == 0 {
+		return left
 	}
 	return u.mix.fresh
 }
 
-// Replayed is the number of trajectories that objects of the buffer were trained
-// on with, since the job began.
+// Replayed is the number of trajectories that objects of the buffer, and of data,
+// were trained on with, since the job began.
 func (u *Updater) Replayed() uint64 { return u.replayed }
 
 // Buffer is the replay buffer; nil for a job without.
@@ -74,22 +75,27 @@ func (u *Updater) Buffer() replay.Buffer {
 
 // complete adds replayed trajectories to fresh ones, up to the job's batch.
 func (m *mixture) complete(u *Updater, fresh []wire.Trajectory) ([]wire.Trajectory, error) {
-	missing := u.Spec.Train.Batch - len(fresh)
+	missing := u.Spec.Train.Batch - u.fromData() - len(fresh)
 	if missing <= 0 || m.buffer.Len() == 0 {
 		return fresh, nil
 	}
 	update := u.version + 1
 	m.items = m.buffer.Draw(rng.New(u.Spec.Seed, rng.Resample, update), missing, m.items[:0])
-	tape, params := u.tape, u.params[:len(u.params)-1]
-	if u.frozen != nil {
-		tape, params = u.frozen.tape, u.frozen.params
-	}
+	tape, params := u.backwardPolicy()
 	var err error
 	if m.old, err = m.resample.sample(tape, params, update, m.items, m.old); err != nil {
 		return nil, err
 	}
 	m.batch = append(append(m.batch[:0], fresh...), m.old...)
 	return m.batch, nil
+}
+
+// backwardPolicy is what gives the present P_B.
+func (u *Updater) backwardPolicy() (policy.Tape, []float32) {
+	if u.frozen != nil {
+		return u.frozen.tape, u.frozen.params
+	}
+	return u.tape, u.params[:len(u.params)-1]
 }
 
 // remember puts fresh trajectories, whose objects are the first rows of the

@@ -21,7 +21,7 @@ type resampler struct {
 	spec   envs.Spec
 	words  int // of an action
 	seed   uint64
-	draws  rng.Purpose // of the random streams
+	use    rng.Purpose // names the random streams
 	source []byte      // key of s0
 
 	states   envs.States
@@ -38,10 +38,10 @@ type resampler struct {
 	redo     []int32 // and the forward action that takes it back
 }
 
-func newResampler(env envs.Env, seed uint64) *resampler {
+func newResampler(env envs.Env, seed uint64, use rng.Purpose) *resampler {
 	spec := env.Spec()
 	return &resampler{
-		env: env, spec: spec, words: spec.Words(), seed: seed, draws: rng.Resample, source: env.NewStates(1).AppendKey(nil, 0),
+		env: env, spec: spec, words: spec.Words(), seed: seed, use: use, source: env.NewStates(1).AppendKey(nil, 0),
 		dedupe: policy.NewDeduper(env), legal: make([]bool, spec.BackwardActions),
 	}
 }
@@ -53,9 +53,9 @@ func (r *resampler) sample(tape policy.Tape, params []float32, update uint64, ob
 	dst = r.room(len(objects), dst)
 	for i, o := range objects {
 		if err := r.states.Parse(i, o.Text); err != nil {
-			return nil, fmt.Errorf("replayed object: %w", err)
+			return nil, fmt.Errorf("object: %w", err)
 		}
-		rng.Reseed(&r.pcg[i], r.seed, r.draws, update, uint64(i))
+		rng.Reseed(&r.pcg[i], r.seed, r.use, update, uint64(i))
 		dst[i] = wire.Trajectory{Version: o.Version, LogReward: o.LogReward, LogBehaviour: math.NaN(), Actions: dst[i].Actions[:0]}
 	}
 	return r.walk(tape, params, dst)
@@ -69,7 +69,7 @@ func (r *resampler) from(tape policy.Tape, params []float32, stream, first uint6
 		if err := load(r.states, i); err != nil {
 			return nil, err
 		}
-		rng.Reseed(&r.pcg[i], r.seed, r.draws, stream, first+uint64(i))
+		rng.Reseed(&r.pcg[i], r.seed, r.use, stream, first+uint64(i))
 		dst[i] = wire.Trajectory{LogReward: math.NaN(), LogBehaviour: math.NaN(), Actions: dst[i].Actions[:0]}
 	}
 	return r.walk(tape, params, dst)
@@ -134,7 +134,7 @@ func (r *resampler) back(tape policy.Tape, params []float32, dst []wire.Trajecto
 	} else if r.distinct.N > 0 {
 		r.logPB = slices.Grow(r.logPB[:0], r.distinct.N*width)[:r.distinct.N*width]
 		if err := tape.LogProbs(params, &r.distinct, policy.Backward, r.logPB); err != nil {
-			return fmt.Errorf("P_B of replayed objects: %w", err)
+			return fmt.Errorf("P_B of objects: %w", err)
 		}
 	}
 	r.undo = r.undo[:0]

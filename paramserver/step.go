@@ -12,7 +12,7 @@ import (
 )
 
 // Step applies one f-TB update to fresh trajectories, Fresh of them, and as many
-// replayed ones as complete the job's batch. A trajectory whose actions cannot be
+// replayed ones and ones of data as complete the job's batch. A trajectory whose actions cannot be
 // replayed is withdrawn through refuse and the step goes on without it; when too few are
 // left the rest is withdrawn as well, and the error is ErrNoBatch. Non-finite
 // scores or gradients are an error. After any error the state is as it was.
@@ -25,6 +25,12 @@ func (u *Updater) Step(batch []wire.Trajectory, refuse func(*wire.Trajectory, er
 	if u.mix != nil {
 		var err error
 		if batch, err = u.mix.complete(u, batch); err != nil {
+			return nil, fmt.Errorf("update %d: %w", u.version+1, err)
+		}
+	}
+	if u.Spec.Data != nil {
+		var err error
+		if batch, err = u.data.complete(u, batch); err != nil {
 			return nil, fmt.Errorf("update %d: %w", u.version+1, err)
 		}
 	}
@@ -76,7 +82,7 @@ func (u *Updater) rehearsed(pass policy.Pass, batch []wire.Trajectory) bool {
 	if l := u.Spec.Loss; l.NeedsPotential() || l.NeedsParents() {
 		return false // a rollout does not note them
 	}
-	if pass.Batch == nil || u.mix != nil || len(pass.Batch.FOffset) != len(batch)+1 {
+	if pass.Batch == nil || u.mix != nil || u.Spec.Data != nil || len(pass.Batch.FOffset) != len(batch)+1 {
 		return false
 	}
 	for i := range batch {
@@ -93,7 +99,7 @@ func (u *Updater) rehearsed(pass policy.Pass, batch []wire.Trajectory) bool {
 // its owner reuses the rows' buffers.
 func (u *Updater) assemble(batch []wire.Trajectory, fresh int, refuse func(*wire.Trajectory, error)) ([]wire.Trajectory, int, error) {
 	offered := len(batch)
-	for fresh > 0 {
+	for {
 		err := u.replay(batch)
 		if err == nil {
 			break
@@ -110,7 +116,9 @@ func (u *Updater) assemble(batch []wire.Trajectory, fresh int, refuse func(*wire
 		copy(batch[bad.Trajectory:], batch[bad.Trajectory+1:])
 		batch[last] = withdrawn
 		batch = batch[:last]
-		fresh--
+		if fresh--; fresh == 0 {
+			break
+		}
 	}
 	if len(batch) == offered {
 		return batch, fresh, nil

@@ -48,7 +48,8 @@ type Updater struct {
 	modes        *metrics.Modes // found by training trajectories; nil with moded
 	best         *bestKeeper
 	key          []byte
-	mix          *mixture // nil without replay
+	mix          *mixture    // nil without replay
+	data         *dataSource // nil until OpenData
 	replayed     uint64
 	bias         *runs.Bias   // nil: nothing is counted
 	track        *biasTracker // nil: this Updater does not count
@@ -91,10 +92,13 @@ var ErrNoBatch = errors.New("no trajectory of the batch can be trained on")
 // LogZName is the name of the learned log Z in the parameter layout.
 const LogZName = "log_z"
 
-// Check finds the faults of a spec that NewUpdater would, without the memory
-// that a learner takes. size is what the parameters and the optimiser's moments
+// Check finds the faults of a spec that NewUpdater would, and those that it has
+// in a mesh only, without the memory that a learner takes. size is what the parameters and the optimiser's moments
 // take in every Commit, in bytes.
 func Check(spec *job.Spec) (warnings []string, size int64, err error) {
+	if err := dataInMesh(spec); err != nil {
+		return nil, 0, err
+	}
 	u, err := describe(spec)
 	if err != nil {
 		return nil, 0, err

@@ -53,6 +53,10 @@ func (f *localFeed) Next(ctx context.Context, version uint64, params []float32) 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	n := f.batch()
+	if n == 0 { // the job learns from data alone
+		return nil, nil
+	}
 	from := version
 	if f.lag > 0 {
 		slot := version % (f.lag + 1)
@@ -64,7 +68,7 @@ func (f *localFeed) Next(ctx context.Context, version uint64, params []float32) 
 		f.oldest = from
 		params = f.past[from%(f.lag+1)]
 	}
-	if f.dst, err = f.roller.SampleN(f.batch(), params, from, f.trained()+1, f.dst); err != nil {
+	if f.dst, err = f.roller.SampleN(n, params, from, f.trained()+1, f.dst); err != nil {
 		return nil, err
 	}
 	if f.lag == 0 {

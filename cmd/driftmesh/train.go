@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 
@@ -45,6 +46,9 @@ func train(cmd *cobra.Command, f *jobFlags, path string) (err error) {
 	spec, u, err := f.load(path)
 	if err != nil {
 		return err
+	}
+	if err := u.OpenData(filepath.Dir(path)); err != nil {
+		return userFault{err}
 	}
 	s, err := openSession(cmd, f, spec, u, false)
 	if err != nil {

@@ -61,6 +61,9 @@ func up(cmd *cobra.Command, f *upFlags, path string) (err error) {
 	if err != nil {
 		return err
 	}
+	if _, _, err := paramserver.Check(spec); err != nil { // what only train can do
+		return err
+	}
 	binary, err := os.Executable()
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ const (
 	Fault                        // jitter and losses of an injected fault
 	Archive                      // which trajectories an archive samples
 	Bootstrap                    // which residuals an interval is estimated from
+	Data                         // which objects of a data set an update draws, and their trajectories
 )
 
 // Target is for what a target is made of, such as its modes. It is numbered apart,

@@ -1,0 +1,122 @@
+package paramserver
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"sort"
+
+	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/internal/dataset"
+	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/rng"
+	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/paramserver/replay"
+)
+
+// dataSource draws objects of a file, in proportion to their weights, and gives
+// each a new trajectory by sampling backward with the present P_B. What an update
+// draws follows from the seed and its number.
+type dataSource struct {
+	objects  []replay.Item
+	until    []float64 // cumulative weights
+	resample *resampler
+
+	items []replay.Item
+	drawn []wire.Trajectory // owns its actions
+	batch []wire.Trajectory
+}
+
+// errNoData is about an Updater whose file nobody opened.
+var errNoData = errors.New("the job's data file is not open")
+
+// dataInMesh refuses a job with a data file.
+func dataInMesh(spec *job.Spec) error {
+	if spec.Data == nil {
+		return nil
+	}
+	return fielderr.New("data.file", spec.Data.File, "no data file in a mesh, whose nodes do not share files; driftmesh train reads it")
+}
+
+// fromData is how many trajectories of a batch come from the job's data.
+func (u *Updater) fromData() int {
+	d := u.Spec.Data
+	if d == nil {
+		return 0
+	}
+	n := max(1, int(math.Round(d.Share*float64(u.Spec.Train.Batch))))
+	if d.Share < 1 {
+		n = min(n, u.Spec.Train.Batch-1)
+	}
+	return n
+}
+
+// OpenData reads the job's data file, if it names one; a relative path is taken
+// from folder. Every object must be one of the environment. Faults name file,
+// line and field.
+func (u *Updater) OpenData(folder string) error {
+	if u.Spec.Data == nil {
+		return nil
+	}
+	path := u.Spec.Data.File
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(folder, path)
+	}
+	objects, err := dataset.Read(path)
+	if err != nil {
+		return err
+	}
+	d := &dataSource{resample: newResampler(u.Env, u.Spec.Seed, rng.Data)}
+	one, total := u.Env.NewStates(1), 0.0
+	for _, o := range objects {
+		item, err := read(one, o)
+		if err != nil {
+			return dataset.At(path, o.Line, err)
+		}
+		total += o.Weight
+		d.objects, d.until = append(d.objects, item), append(d.until, total)
+	}
+	if math.IsInf(total, 0) {
+		return dataset.At(path, 1, fielderr.New(dataset.WeightColumn, total, "weights whose sum is finite"))
+	}
+	u.data = d
+	return nil
+}
+
+// read makes an item of an object.
+func read(one envs.States, o dataset.Object) (replay.Item, error) {
+	if err := one.Parse(0, o.Text); err != nil {
+		return replay.Item{}, fielderr.New(dataset.ObjectColumn, o.Text, fmt.Sprintf("an object of the environment (%v)", err))
+	}
+	reward := [1]float64{}
+	if err := one.LogReward([]int32{0}, reward[:]); err != nil {
+		return replay.Item{}, fielderr.New(dataset.ObjectColumn, o.Text, fmt.Sprintf("an object with a reward (%v)", err))
+	}
+	return replay.Item{Text: one.Text(0), LogReward: reward[0]}, nil
+}
+
+// complete adds drawn objects to the other trajectories of a batch.
+func (d *dataSource) complete(u *Updater, others []wire.Trajectory) ([]wire.Trajectory, error) {
+	if d == nil {
+		return nil, errNoData
+	}
+	update := u.version + 1
+	r := rng.New(u.Spec.Seed, rng.Data, update)
+	d.items = d.items[:0]
+	last := len(d.until) - 1
+	for range u.fromData() {
+		at := sort.SearchFloat64s(d.until, r.Float64()*d.until[last])
+		item := d.objects[min(at, last)]
+		item.Version = u.version // it has no age
+		d.items = append(d.items, item)
+	}
+	tape, params := u.backwardPolicy()
+	var err error
+	if d.drawn, err = d.resample.sample(tape, params, update, d.items, d.drawn); err != nil {
+		return nil, err
+	}
+	d.batch = append(append(d.batch[:0], others...), d.drawn...)
+	return d.batch, nil
+}

@@ -161,11 +161,12 @@ func exactTV(t *testing.T, u *paramserver.Updater) float64 {
 
 // TestEveryObjectiveReachesTheTarget, exactly measured.
 func TestEveryObjectiveReachesTheTarget(t *testing.T) {
+	const updates = 1500
 	for _, objective := range append([]string{job.TB, job.ML}, flowing...) {
 		for _, text := range []string{"reverse_kl", "hellinger"} {
 			spec := withObjective(gridSpec(2, 6), objective)
 			spec.Policy.Hidden, spec.Loss.Divergence = []int{48, 48}, text
-			spec.Optimiser.LearningRate = schedule.Value{Kind: schedule.Cosine, From: 5e-3, To: 1e-4, Over: 500}
+			spec.Optimiser.LearningRate = schedule.Value{Kind: schedule.Cosine, From: 5e-3, To: 1e-4, Over: updates}
 			spec.Optimiser.LogZRate = schedule.Const(0.05)
 			spec.Sampling.Epsilon = schedule.Const(0.1)
 			if objective == job.ML {
@@ -175,7 +176,7 @@ func TestEveryObjectiveReachesTheTarget(t *testing.T) {
 				spec.Data = &job.Data{File: targetFile(t, newUpdater(t, gridSpec(2, 6))), Share: 1}
 				spec.Train.Batch = 64
 			}
-			u := trainAny(t, spec, 500)
+			u := trainAny(t, spec, updates)
 			tv := exactTV(t, u)
 			t.Logf("%s, %s: TV %.4f, log Z off by %+.4f", objective, text, tv, u.LogZ()-u.Exact().LogZ())
 			if tv > 0.03 {
@@ -183,6 +184,21 @@ func TestEveryObjectiveReachesTheTarget(t *testing.T) {
 			}
 			if z := u.LogZ() - u.Exact().LogZ(); objective != job.ML && math.Abs(z) > 0.1 {
 				t.Errorf("%s, %s: log Z is off by %v", objective, text, z)
+			}
+		}
+	}
+}
+
+// TestEveryBackwardModeReachesTheTarget with flows of states.
+func TestEveryBackwardModeReachesTheTarget(t *testing.T) {
+	for _, objective := range []string{job.SubTB, job.DB, job.FM} {
+		for _, mode := range []string{"uniform", "frozen", "max_likelihood"} {
+			spec := withObjective(gridSpec(2, 5), objective)
+			spec.Policy.Hidden, spec.Policy.Backward = []int{48, 48}, mode
+			spec.Optimiser.LearningRate = schedule.Value{Kind: schedule.Cosine, From: 5e-3, To: 1e-4, Over: 1000}
+			spec.Sampling.Epsilon = schedule.Const(0.1)
+			if tv := exactTV(t, trainAny(t, spec, 1000)); tv > 0.03 {
+				t.Errorf("%s, %s: total variation %v", objective, mode, tv)
 			}
 		}
 	}

@@ -30,13 +30,15 @@ type GaussianConfig struct {
 
 // Gaussian is the diagonal Gaussian policy of a diffusion sampler. With Δ = 1/T,
 //
-//	P_F(x' | x, t) = N(x + σ·u(x, t)·Δ, (σ√Δ·s(x, t))²)
+//	P_F(x' | x, t) = N(x + σ·u(x, t)·Δ/√(1−tΔ), (σ√Δ·s(x, t))²)
 //	P_B(x | x', t+1) = N(x'·t/(t+1), σ²Δ·t/(t+1))
 //
 // where u, and s if it is learned (1 otherwise), come from a multilayer perceptron
 // over x/σ and harmonics of the time. u starts at 0 and s at 1, so that an untrained
 // model is the reference process, Brownian motion; P_B is that process backward,
-// pinned in the origin, and has no parameters. It implements Model.
+// pinned in the origin, and has no parameters. The drift that turns the reference
+// into the target is E[x_T − x_t | x_t]/(1−tΔ) (Föllmer), and what is left to go has
+// the size σ√(1−tΔ): so u stays of one size to the end. It implements Model.
 type Gaussian struct {
 	dim, steps int
 	sigma      float64
@@ -170,6 +172,12 @@ func (m *Gaussian) NewTape() Tape { return newGaussianTape(m) }
 
 // delta is Δ.
 func (m *Gaussian) delta() float64 { return 1 / float64(m.steps) }
+
+// reach is how far one unit of an output u moves the mean.
+func (m *Gaussian) reach(step int) float64 {
+	left := float64(max(m.steps-step, 1)) * m.delta()
+	return m.sigma * m.delta() / math.Sqrt(left)
+}
 
 // bridge writes the moments of P_B of a state after step steps, at x.
 func (m *Gaussian) bridge(step int, x []float32, out []float64) {

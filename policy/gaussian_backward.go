@@ -73,18 +73,19 @@ func (t *gaussianTape) Backprop(w *Weights, grad []float32) error {
 // sum adds up the gradients of the log-densities with respect to the outputs u, and
 // to those that a standard deviation s = e^{stdRange·tanh(o)} is made of:
 //
-//	∂ log N/∂u = (x' − mean)/std² · σΔ     ∂ log N/∂o = (z² − 1)·stdRange·(1 − tanh²(o))
+//	∂ log N/∂u = (x' − mean)/std² · σΔ/√(1−tΔ)     ∂ log N/∂o = (z² − 1)·stdRange·(1 − tanh²(o))
 func (k *gaussianGrad) sum(w []float64, b *Batch) {
 	t, m, d := k.t, k.t.m, k.t.m.dim
 	out := m.outputs()
 	clear(resize(&k.score, b.States.N*out))
-	reach, reference := m.sigma*m.delta(), m.sigma*math.Sqrt(m.delta())
+	reference := m.sigma * math.Sqrt(m.delta())
 	for i, s := range b.FState {
 		if w[i] == 0 {
 			continue
 		}
 		moments := t.moments[int(s)*2*d : (int(s)+1)*2*d]
 		to := k.score[int(s)*out : (int(s)+1)*out]
+		reach := m.reach(int(b.States.Dense[int(s)*(1+d)]))
 		for j := range d {
 			std := moments[d+j]
 			z := (float64(envs.Coordinate(b.FAction[i*d+j])) - moments[j]) / std

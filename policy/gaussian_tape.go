@@ -254,10 +254,10 @@ func (t *gaussianTape) runForward(part int) {
 // whether they are finite.
 func (t *gaussianTape) moment(i int) bool {
 	m, d := t.m, t.m.dim
-	_, x := t.row(t.from + i)
+	step, x := t.row(t.from + i)
 	out, to := t.acts[len(m.layers)].rows(i, i+1).Row(0), t.moments[i*2*d:(i+1)*2*d]
 	reference := m.sigma * math.Sqrt(m.delta())
-	reach := m.sigma * m.delta()
+	reach := m.reach(step)
 	ok := true
 	for j, v := range x {
 		mean, std := float64(v)+float64(reach*float64(out[j])), reference

@@ -94,7 +94,7 @@ func gaussian64(c policy.GaussianConfig, spec envs.Spec, layout policy.Layout, p
 		}
 		out := layer("forward", in)
 		for j := range d {
-			mean, std := float64(f[1+j])+spec.Sigma*delta*out[j], spec.Sigma*math.Sqrt(delta)
+			mean, std := float64(f[1+j])+spec.Sigma*delta/math.Sqrt(1-time)*out[j], spec.Sigma*math.Sqrt(delta)
 			if c.LearnStd {
 				std *= math.Exp(2 * math.Tanh(out[d+j]))
 			}

@@ -177,6 +177,16 @@ func (e *Env) Draw(r *rand.Rand, s envs.States, rows []int32) {
 	}
 }
 
+// PointDim implements envs.Located.
+func (e *Env) PointDim() int { return e.spec.ActionDim }
+
+// Point implements envs.Located.
+func (e *Env) Point(s envs.States, row int, out []float64) {
+	for j, v := range s.(*states).point(row) {
+		out[j] = float64(v)
+	}
+}
+
 // Text lists the coordinates in the fewest digits that tell them apart.
 func (s *states) Text(row int) string {
 	out := []byte{'('}

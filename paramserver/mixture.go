@@ -46,6 +46,9 @@ func newMixture(u *Updater) (*mixture, error) {
 	if buffer == nil {
 		return nil, nil
 	}
+	if c.Kind == "diverse" && u.Env.Spec().Features == 0 {
+		return nil, fielderr.New("replay.kind", c.Kind, "another kind: "+u.Env.Spec().Name+" has no features to tell objects apart by")
+	}
 	ratio := max(c.SamplesPerInsert, 1)
 	fresh := max(1, int(math.Round(float64(u.Spec.Train.Batch-u.fromData())/ratio)))
 	return &mixture{buffer: buffer, resample: newResampler(u.Env, u.Spec.Seed, rng.Resample), fresh: fresh, featured: c.Kind == "diverse"}, nil

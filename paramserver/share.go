@@ -37,7 +37,8 @@ func (s *Server) fill(ctx context.Context, c *fsm.CreateJob, spec *job.Spec, siz
 	case c.Priority != 0:
 		return fielderr.New("mesh.priority", c.Priority, "0"+needsLevel2)
 	}
-	return fielderr.New("policy.hidden", spec.Policy.Hidden, fmt.Sprintf("a smaller network%s: its parameters and moments take %.1f MiB, and a state travels in one log entry of at most %d",
+	path, value := spec.Policy.Size()
+	return fielderr.New(path, value, fmt.Sprintf("a smaller network%s: its parameters and moments take %.1f MiB, and a state travels in one log entry of at most %d",
 		needsLevel2, float64(size)/(1<<20), fsm.MaxWhole>>20))
 }
 

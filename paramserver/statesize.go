@@ -35,7 +35,8 @@ func checkSize(spec *job.Spec, layout policy.Layout) error {
 		what = " × 3 (parameters and two moments of adam)"
 	}
 	const mib = 1 << 20
-	return fielderr.New("policy.hidden", spec.Policy.Hidden, fmt.Sprintf(
+	path, value := spec.Policy.Size()
+	return fielderr.New(path, value, fmt.Sprintf(
 		"a smaller network: %s parameters × 4 bytes%s = %.1f MiB; a state may have %d MiB, of which %d are for all else",
 		thousands(layout.Size()), what, float64(vectorBytes(spec, layout))/mib, fsm.MaxState/mib, restOfState/mib))
 }

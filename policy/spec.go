@@ -49,6 +49,8 @@ func FromSpec(p job.Policy, env envs.Spec, options ...Option) (Model, error) {
 	switch p.Kind {
 	case "mlp":
 		return mlpFromSpec(p, env, flow)
+	case job.Transformer:
+		return transformerFromSpec(p, env)
 	case "tabular":
 		return tabularFromSpec(p, env)
 	case "normal":
@@ -56,7 +58,7 @@ func FromSpec(p job.Policy, env envs.Spec, options ...Option) (Model, error) {
 	case "gaussian":
 		return gaussianFromSpec(p, env)
 	}
-	return nil, fielderr.New("kind", p.Kind, "mlp, tabular, normal or gaussian")
+	return nil, fielderr.New("kind", p.Kind, "mlp, transformer, tabular, normal or gaussian")
 }
 
 func mlpFromSpec(p job.Policy, env envs.Spec, flow bool) (Model, error) {

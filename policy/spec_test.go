@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/policy"
@@ -32,6 +33,40 @@ func TestFromSpec(t *testing.T) {
 		p := good
 		spoil(&p)
 		m, err := policy.FromSpec(p, env)
+		var fe *fielderr.Error
+		if !errors.As(err, &fe) || fe.Path != field || m != nil {
+			t.Errorf("%s: %v, %v", field, m, err)
+		}
+	}
+}
+
+func TestTransformerFromSpec(t *testing.T) {
+	env := envs.Spec{Name: "letters", Actions: 4, BackwardActions: 3, Features: 14, Positions: 3, Vocabulary: 4}
+	good := job.Policy{Kind: "transformer", Layers: 2, Heads: 2, Width: 8, Feedforward: 16, Activation: "gelu", Backward: "joint"}
+	for mode, learned := range map[string]bool{"joint": true, "frozen": true, "max_likelihood": true, "uniform": false} {
+		p := good
+		p.Backward = mode
+		m, err := policy.FromSpec(p, env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, found := m.Layout().Find("backward.weight"); found != learned {
+			t.Errorf("%s: a P_B head is %v", mode, found)
+		}
+		if c, _ := m.Layout().Find("embedding.condition"); len(c.Shape) != 2 || c.Shape[0] != 2 {
+			t.Errorf("%s: conditions %v, want 2", mode, c.Shape)
+		}
+	}
+	for field, spoil := range map[string]func(p *job.Policy, e *envs.Spec){
+		"kind":       func(_ *job.Policy, e *envs.Spec) { e.Positions, e.Vocabulary = 0, 0 },
+		"backward":   func(p *job.Policy, _ *envs.Spec) { p.Backward = "learned" },
+		"activation": func(p *job.Policy, _ *envs.Spec) { p.Activation = "" },
+		"heads":      func(p *job.Policy, _ *envs.Spec) { p.Heads = 3 },
+		"layers":     func(p *job.Policy, _ *envs.Spec) { p.Layers = 65 },
+	} {
+		p, e := good, env
+		spoil(&p, &e)
+		m, err := policy.FromSpec(p, e)
 		var fe *fielderr.Error
 		if !errors.As(err, &fe) || fe.Path != field || m != nil {
 			t.Errorf("%s: %v, %v", field, m, err)

@@ -46,6 +46,7 @@ func FromJSON(data []byte) (*Spec, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("decode job: data after the job")
 	}
+	spec.Policy.choose(givenPolicy(data))
 	params, err := numbers(spec.Env.Params)
 	if err != nil {
 		return nil, fmt.Errorf("decode job: env.params: %w", err)

@@ -48,11 +48,16 @@ var fields = map[string]field{
 	"reward.retries":    {doc: "How often a batch is asked again when its process died or hung; 0 for 3, -1 for never.", min: -1, max: 100},
 
 	"policy":            {doc: "The network that holds P_F and P_B."},
-	"policy.kind":       {doc: "Architecture: a perceptron, a table with a logit for every state and action, one Gaussian over the places that actions lead to, or Gaussian steps through a space (continuous actions).", enum: []string{"mlp", "tabular", "normal", "gaussian"}},
-	"policy.hidden":     {doc: "Widths of the hidden layers, shared by P_F and P_B.", min: 1, max: 1 << 16},
-	"policy.activation": {doc: "Non-linearity of the hidden layers.", enum: []string{"relu", "leaky_relu", "tanh"}},
+	"policy.kind":       {doc: "Architecture: a perceptron, a transformer over the places and tokens of a state, a table with a logit for every state and action, one Gaussian over the places that actions lead to, or Gaussian steps through a space (continuous actions).", enum: []string{"mlp", Transformer, "tabular", "normal", "gaussian"}},
+	"policy.hidden":     {doc: "mlp, gaussian: widths of the hidden layers, shared by P_F and P_B.", min: 1, max: 1 << 16},
+	"policy.activation": {doc: "Non-linearity of the hidden layers; gelu of a transformer only.", enum: []string{"relu", "leaky_relu", "tanh", "gelu"}},
 	"policy.std":        {doc: "gaussian only: the standard deviation of a step is that of the reference process (fixed, the default), or learned.", enum: []string{"", "fixed", "learned"}},
 	"policy.backward":   {doc: "How P_B is learned: with the loss (joint), not at all (frozen as initialised, or uniform over parents), or by maximum likelihood on sampled trajectories.", enum: []string{"joint", "frozen", "uniform", "max_likelihood"}},
+
+	"policy.layers":      {doc: "transformer: encoder layers. Default: 2.", max: maxEncoder},
+	"policy.heads":       {doc: "transformer: heads of attention in each layer, a divisor of width. Default: 4.", max: maxWide},
+	"policy.width":       {doc: "transformer: width of a token between layers. Default: 64.", max: maxWide},
+	"policy.feedforward": {doc: "transformer: width of the layer after attention. Default: four times width.", max: 4 * maxWide},
 
 	"loss":               {doc: "A member of the f-TB family, its modifiers, and its normaliser."},
 	"loss.divergence":    {doc: "A member, as `driftmesh losses list` prints it, with modifiers after commas: hellinger, alpha:0.75, \"forward_kl,tail:5\", \"custom:g1=tanh(delta)\"."},

@@ -100,6 +100,7 @@ func (s *Spec) settle(name string, src *Source, err error) (*Spec, *Source, erro
 			s.Name = stem
 		}
 	}
+	s.Policy.choose(src.Given)
 	if !src.Given("mesh.replay_max") && s.Train.Batch <= maxBatch {
 		s.Mesh.ReplayMax = min(max(s.Mesh.ReplayMax, replayBatches*s.Train.Batch), maxBatch)
 	}

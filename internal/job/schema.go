@@ -38,7 +38,7 @@ func Schema() ([]byte, error) {
 	env.Value("name").Pattern = namePattern
 	env.Value("name").MaxLength = size(maxName)
 	hidden := root.Definitions["Policy"].Properties.Value("hidden")
-	hidden.MinItems, hidden.MaxItems = size(1), size(maxLayers)
+	hidden.MaxItems = size(maxLayers) // a transformer, written out, has none
 	member := root.Definitions["Loss"].Properties.Value("divergence")
 	member.MinLength, member.MaxLength = size(1), size(maxMember)
 

@@ -38,14 +38,20 @@ type Env struct {
 
 // Policy describes the network.
 type Policy struct {
-	Kind       string `json:"kind" yaml:"kind"`             // mlp | tabular | normal | gaussian
+	Kind       string `json:"kind" yaml:"kind"`             // mlp | transformer | tabular | normal | gaussian
 	Hidden     []int  `json:"hidden" yaml:"hidden"`         // widths of the trunk shared by P_F and P_B
-	Activation string `json:"activation" yaml:"activation"` // relu | leaky_relu | tanh
+	Activation string `json:"activation" yaml:"activation"` // relu | leaky_relu | tanh | gelu (transformer)
 	// Backward is how P_B is learned: joint | frozen | uniform | max_likelihood (f-TB, "Learned backward policy").
 	Backward string `json:"backward" yaml:"backward"`
 	// Std is the standard deviation of a gaussian: that of the environment's
 	// reference process (fixed, the default) or learned.
 	Std string `json:"std,omitempty" yaml:"std,omitempty"`
+	// Of a transformer, which has no hidden layers: encoder layers, heads of
+	// attention in each, width of a token, width of the layer after attention.
+	Layers      int `json:"layers,omitempty" yaml:"layers,omitempty"`
+	Heads       int `json:"heads,omitempty" yaml:"heads,omitempty"`
+	Width       int `json:"width,omitempty" yaml:"width,omitempty"`
+	Feedforward int `json:"feedforward,omitempty" yaml:"feedforward,omitempty"`
 }
 
 // Loss is a member of the f-TB family with its modifiers and normaliser.

@@ -41,9 +41,7 @@ func (s *Spec) Validate() error {
 	if d := s.Loss.Divergence; d == "" || len(d) > maxMember || strings.ContainsFunc(d, unicode.IsControl) {
 		c.fault("loss.divergence", given(shorten(d)), fmt.Sprintf("a member of the f-TB family such as hellinger, on one line of at most %d characters", maxMember))
 	}
-	if n := len(s.Policy.Hidden); n < 1 || n > maxLayers {
-		c.fault("policy.hidden", n, fmt.Sprintf("from 1 to %d layers", maxLayers))
-	}
+	c.policy(s.Policy)
 	if s.Train.Batch <= maxBatch && 1 <= s.Mesh.ReplayMax && s.Mesh.ReplayMax < s.Train.Batch {
 		c.fault("mesh.replay_max", s.Mesh.ReplayMax, fmt.Sprintf("at least train.batch (%d), or the learner never fills a batch", s.Train.Batch))
 	}

@@ -3,10 +3,13 @@ package paramserver
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/internal/rng"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver/archive"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
@@ -63,4 +66,14 @@ func Watched(l *Learner) (update, batch, commit func() time.Duration) {
 		return func() time.Duration { return time.Duration(n.Load()) }
 	}
 	return read(l.effort.inUpdate()), read(l.effort.inBatch()), read(l.effort.inCommit())
+}
+
+// DrawTarget draws n objects of the target, each with a trajectory sampled backward.
+func (u *Updater) DrawTarget(r *rand.Rand, update uint64, n int) ([]wire.Trajectory, error) {
+	tape, params := u.backwardPolicy()
+	load := func(s envs.States, row int) error {
+		u.Env.(envs.Drawn).Draw(r, s, []int32{int32(row)})
+		return nil
+	}
+	return newResampler(u.Env, u.Spec.Seed, rng.Evaluate).from(tape, params, update, 0, n, load, nil)
 }

@@ -125,7 +125,7 @@ func (e *Env) NewStates(n int) envs.States {
 	if err != nil {
 		panic(err) // New has looked at it
 	}
-	s := &states{env: e, ctx: context.Background(), first: first[0], rows: make([]*node, n)}
+	s := &states{env: e, ctx: context.Background(), first: first[0], limit: maxKnown, rows: make([]*node, n)}
 	s.forget()
 	for i := range s.rows {
 		s.rows[i] = s.first

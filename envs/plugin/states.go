@@ -19,6 +19,7 @@ type states struct {
 	env   *Env
 	ctx   context.Context
 	first *node
+	limit int // of what is known, before it is forgotten
 	rows  []*node
 	known map[string]*node // by state
 	texts map[string]*node // objects that were parsed, by text
@@ -109,24 +110,29 @@ func (s *states) Forward(rows, actions []int32) error {
 		}
 		ask = append(ask, edge{x, a})
 	}
-	err := s.learn(plugin.OpStep, ask, func(e edge) **node { return &e.from.next[e.action] }, func(e edge, to *node) error {
-		way := int(e.action) // of the same number
-		if s.env.stop && way == s.env.spec.Actions-1 {
-			if !to.terminal {
-				return fmt.Errorf("the stop action leads from %s to the unfinished %s", e.from.text, to.text)
-			}
-		} else if !to.backward[way] {
-			return fmt.Errorf("action %d leads from %s to %s, and cannot be taken back there", e.action, e.from.text, to.text)
-		}
-		s.ways(to)[way] = e.from
-		return nil
-	})
-	if err != nil {
+	if err := s.learn(plugin.OpStep, ask, next, s.stepped); err != nil {
 		return err
 	}
 	for i, row := range rows {
 		s.rows[row] = s.rows[row].next[actions[i]]
 	}
+	return nil
+}
+
+// next is where it is remembered that a step leads.
+func next(e edge) **node { return &e.from.next[e.action] }
+
+// stepped checks a step that was told of, and remembers the way back.
+func (s *states) stepped(e edge, to *node) error {
+	way := int(e.action) // of the same number
+	if s.env.stop && way == s.env.spec.Actions-1 {
+		if !to.terminal {
+			return fmt.Errorf("the stop action leads from %s to the unfinished %s", e.from.text, to.text)
+		}
+	} else if !to.backward[way] {
+		return fmt.Errorf("action %d leads from %s to %s, and cannot be taken back there", e.action, e.from.text, to.text)
+	}
+	s.ways(to)[way] = e.from
 	return nil
 }
 
@@ -181,7 +187,7 @@ func (s *states) learn(op string, steps []edge, place func(edge) **node, check f
 	if len(ask) == 0 {
 		return nil
 	}
-	if len(s.known) > maxKnown {
+	if len(s.known) > s.limit {
 		s.forget()
 		for _, e := range steps { // forget has emptied them
 			if op == plugin.OpStep {
@@ -276,7 +282,7 @@ func (s *states) Parse(row int, text string) error {
 	if err != nil {
 		return fmt.Errorf("plugin %s: %.80q: %w", s.env.pool, text, err)
 	}
-	if len(s.texts) > maxKnown {
+	if len(s.texts) > s.limit {
 		s.forget()
 	}
 	x := s.intern(got[0])

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/driftmesh/driftmesh/internal/experiment"
+	"github.com/driftmesh/driftmesh/internal/runs"
+)
+
+const smallStudy = `name: small
+base:
+  name: cell
+  env: {name: hypergrid, params: {dim: 2, height: 6, r0: 0.01, r1: 0.5, r2: 2.0}}
+  policy: {hidden: [12]}
+  optimiser: {learning_rate: 2e-3}
+  train: {batch: 8, updates: 60}
+  eval: {every: 20}
+axes:
+  loss.divergence: [reverse_kl, hellinger]
+  train.lag: [0, 5]
+seeds: 2
+metrics: [tv, modes_held]
+figures: [tv]
+times:
+  close: {when: tv <= 0.9, times: 2}
+baseline: {loss.divergence: reverse_kl}
+`
+
+func writeStudy(t *testing.T, text string) (path, root string) {
+	t.Helper()
+	dir := t.TempDir()
+	path = filepath.Join(dir, "study.yaml")
+	write(t, path, text)
+	return path, filepath.Join(dir, "runs")
+}
+
+// TestExperimentEndToEnd runs a small study, looks at everything that it
+// leaves, and runs it again: nothing is trained twice and no byte changes.
+func TestExperimentEndToEnd(t *testing.T) {
+	study, root := writeStudy(t, smallStudy)
+	out := ok(t, "experiment", "run", study, "--runs", root)
+	if !strings.Contains(out, "small, all: 8 runs done, 0 of them diverged") {
+		t.Errorf("says\n%s", out)
+	}
+	set := filepath.Join(root, "small", "all")
+	table := read(t, set, "results.csv")
+	if lines := strings.Count(table, "\n"); lines != 9 {
+		t.Errorf("%d lines in results.csv, want 9:\n%s", lines, table)
+	}
+	rows, err := parquet.ReadFile[struct {
+		Cell string  `parquet:"cell"`
+		Seed int64   `parquet:"seed"`
+		Lag  int64   `parquet:"train.lag"`
+		TV   float64 `parquet:"tv"`
+	}](filepath.Join(set, "results.parquet"))
+	if err != nil || len(rows) != 8 || rows[7].Seed != 1 || rows[7].Cell != "divergence=hellinger, lag=5" || !(rows[7].TV > 0) {
+		t.Errorf("results.parquet: %v, %+v", err, rows)
+	}
+	page := read(t, set, "report.html")
+	for _, want := range []string{"small, all", "<svg", "divergence=hellinger", "paired by seed", "the same exploration and the same budget"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the report lacks %q", want)
+		}
+	}
+	if m := regexp.MustCompile(`(?:src|href)="(?:https?:)?//[^"]*"`).FindString(page); m != "" {
+		t.Errorf("the report needs %s", m)
+	}
+	if _, err := os.Stat(filepath.Join(set, "plots", "small-01.png")); err != nil {
+		t.Error(err)
+	}
+
+	// Every cell has the bits of `driftmesh train`.
+	res, err := experiment.ReadResults(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := res.Records[len(res.Records)-1]
+	cell := filepath.Join(root, "small", "cells", last.ID)
+	trained := t.TempDir()
+	ok(t, "train", filepath.Join(cell, runs.ConfigFile), "--runs", trained)
+	if got, want := read(t, cell, runs.MetricsFile), read(t, trained, "cell", runs.MetricsFile); got != want {
+		t.Errorf("the cell has other metrics than train:\n%s\nfrom\n%s", got, want)
+	}
+
+	before := contents(t, filepath.Join(root, "small", "cells"))
+	out = ok(t, "experiment", "run", study, "--runs", root)
+	if !strings.Contains(out, "8 runs, 8 of them done before") {
+		t.Errorf("the second time says\n%s", out)
+	}
+	for path, digest := range contents(t, filepath.Join(root, "small", "cells")) {
+		if before[path] != digest {
+			t.Errorf("%s changed", path)
+		}
+	}
+	if got := read(t, set, "results.csv"); got != table {
+		t.Errorf("another table:\n%s\nfrom\n%s", got, table)
+	}
+
+	var c struct{ Cells []struct{ Pairs []map[string]any } }
+	text := ok(t, "experiment", "compare", set+"@divergence=hellinger, lag=0", set+"@divergence=reverse_kl, lag=0", "--json")
+	if err := json.Unmarshal([]byte(text), &c); err != nil || len(c.Cells) != 1 || len(c.Cells[0].Pairs) != 3 {
+		t.Errorf("compare: %v, %s", err, text)
+	}
+	if text := ok(t, "experiment", "compare", set, set); !strings.Contains(text, "[0, 0]") {
+		t.Errorf("a result beside itself:\n%s", text)
+	}
+}
+
+// TestChangedStudy is refused until it is told to go on, and then only what is
+// new is run.
+func TestChangedStudy(t *testing.T) {
+	study, root := writeStudy(t, smallStudy)
+	ok(t, "experiment", "run", study, "--runs", root)
+	write(t, study, strings.Replace(smallStudy, "[0, 5]", "[0, 7]", 1))
+	r := command(t, "experiment", "run", study, "--runs", root)
+	if r.code != exitBadInput || !strings.Contains(r.stderr, "the study has changed: 4 runs are new, 4 are no longer in it, 4 stay") {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+	out := ok(t, "experiment", "run", study, "--runs", root, "--continue")
+	if !strings.Contains(out, "8 runs, 4 of them done before") {
+		t.Errorf("says\n%s", out)
+	}
+	// What is only reported otherwise is no change.
+	write(t, study, strings.Replace(strings.Replace(smallStudy, "[0, 5]", "[0, 7]", 1), "figures: [tv]", "figures: [modes_held]", 1))
+	if out := ok(t, "experiment", "run", study, "--runs", root); !strings.Contains(out, "8 of them done before") {
+		t.Errorf("says\n%s", out)
+	}
+}
+
+// TestDivergedCellsArePublished: numbers that stop being finite are a result.
+func TestDivergedCellsArePublished(t *testing.T) {
+	study, root := writeStudy(t, strings.NewReplacer(
+		"loss.divergence: [reverse_kl, hellinger]", "optimiser.learning_rate: [1e-3, 1000]",
+		"baseline: {loss.divergence: reverse_kl}", "baseline: {optimiser.learning_rate: 1e-3}",
+		"learning_rate: 2e-3", "kind: sgd", "[0, 5]", "[5]",
+	).Replace(smallStudy))
+	out := ok(t, "experiment", "run", study, "--runs", root)
+	if !strings.Contains(out, "4 runs done, 2 of them diverged") {
+		t.Fatalf("says\n%s", out)
+	}
+	if page := read(t, root, "small", "all", "report.html"); !strings.Contains(page, "2 diverged") || !strings.Contains(page, "diverged 2 : 0") {
+		t.Error("the report does not say so")
+	}
+	if out := ok(t, "experiment", "run", study, "--runs", root); !strings.Contains(out, "4 of them done before") {
+		t.Errorf("a diverged run is run again:\n%s", out)
+	}
+}
+
+// TestKilledExperimentResumes: a study that is interrupted, then killed, and
+// then left alone gives the bytes of one that was never disturbed.
+func TestKilledExperimentResumes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	text := strings.NewReplacer("updates: 60", "updates: 3000", "every: 20", "every: 100", "seeds: 2", "seeds: 1").Replace(smallStudy)
+	study, root := writeStudy(t, text)
+	undisturbed := filepath.Join(t.TempDir(), "runs")
+	args := []string{"experiment", "run", study, "--parallel", "2", "--runs"}
+	ok(t, append(args, undisturbed)...)
+
+	begun := func() bool { // both kinds of cells are on their way
+		found, _ := filepath.Glob(filepath.Join(root, "small", "cells", "*", runs.MetricsFile))
+		n := 0
+		for _, path := range found {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(path), "cell.json")); err == nil {
+				continue
+			}
+			if data, err := os.ReadFile(path); err == nil && len(data) > 0 {
+				n++
+			}
+		}
+		return n >= 2
+	}
+	p := start(t, append(args, root)...)
+	p.until(t, "two cells have begun", begun)
+	p.interrupt(t)
+	if code := p.wait(t); code != exitInterrupted || !strings.Contains(p.stdout.String(), "the same command goes on") {
+		t.Fatalf("exit %d\n%s%s", code, p.stdout.String(), p.stderr.String())
+	}
+	kept, err := filepath.Glob(filepath.Join(root, "small", "cells", "*", runs.CheckpointDir))
+	if err != nil || len(kept) == 0 {
+		t.Errorf("no checkpoint was kept: %v", err)
+	}
+	p = start(t, append(args, root)...)
+	p.until(t, "it has begun", func() bool { return strings.Contains(p.stdout.String(), "at once") })
+	if r := command(t, append(args, root)...); r.code != exitBadInput || !strings.Contains(r.stderr, "in use") {
+		t.Errorf("a second process: exit %d, %s", r.code, r.stderr)
+	}
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-p.ended
+	ok(t, append(args, root)...)
+	for _, name := range []string{"results.csv", "results.parquet", "results.json", "curves.csv", "curves.parquet"} {
+		if read(t, root, "small", "all", name) != read(t, undisturbed, "small", "all", name) {
+			t.Errorf("%s differs from that of the undisturbed study", name)
+		}
+	}
+}
+
+func TestBadStudiesAreRefused(t *testing.T) {
+	study, root := writeStudy(t, strings.Replace(smallStudy, "hellinger]", "helinger]", 1))
+	r := command(t, "experiment", "run", study, "--runs", root)
+	if r.code != exitBadInput || !strings.Contains(r.stderr, study+`:10:33: loss.divergence: got "helinger"`) {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+	if _, err := os.Stat(root); err == nil {
+		t.Error("a folder was made")
+	}
+	for _, args := range [][]string{
+		{"run", study, "--use", "quick"}, {"run", "no-such.yaml"}, {"compare", root, root}, {"report", study}, {"run", study, "--parallel", "-1"},
+	} {
+		if r := command(t, append([]string{"experiment"}, args...)...); r.code != exitBadInput || r.stderr == "" {
+			t.Errorf("experiment %q: exit %d: %s", args, r.code, r.stderr)
+		}
+	}
+}
+
+func TestStudiesHaveASchema(t *testing.T) {
+	if !json.Valid([]byte(ok(t, "experiment", "schema"))) {
+		t.Error("no JSON")
+	}
+}

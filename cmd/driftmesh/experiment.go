@@ -213,10 +213,11 @@ func listStudy(out io.Writer, r *experiment.Runner, res *experiment.Results) err
 	fmt.Fprintf(out, "%s: sets %s; this is %s\n\n", r.Plan.Study, strings.Join(r.Study.Sets(), ", "), r.Plan.Set)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "PART\tCELL\tSEEDS\tDONE\tDIVERGED")
+	var refused []string
 	for _, p := range r.Plan.Parts {
 		for _, c := range p.Cells {
 			if c.Refused != "" {
-				fmt.Fprintf(w, "%s\t%s\t–\trefused: %s\t\n", p.Name, c.Name, c.Refused)
+				refused = append(refused, fmt.Sprintf("%s, %s: %s", p.Name, c.Name, c.Refused))
 				continue
 			}
 			done, diverged := res.CountCell(p.Name, c.Name)
@@ -225,6 +226,12 @@ func listStudy(out io.Writer, r *experiment.Runner, res *experiment.Results) err
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	if len(refused) > 0 {
+		fmt.Fprintln(out, "\nThe family has no such combinations:")
+		for _, line := range refused {
+			fmt.Fprintln(out, "  "+line)
+		}
 	}
 	done, diverged, total := res.Count()
 	_, err := fmt.Fprintf(out, "\n%d of %d runs done, %d of them diverged\n", done, total, diverged)

@@ -103,7 +103,9 @@ func TestExperimentEndToEnd(t *testing.T) {
 		t.Errorf("another table:\n%s\nfrom\n%s", got, table)
 	}
 
-	var c struct{ Cells []struct{ Pairs []map[string]any } }
+	var c struct {
+		Cells []struct{ Pairs []map[string]any }
+	}
 	text := ok(t, "experiment", "compare", set+"@divergence=hellinger, lag=0", set+"@divergence=reverse_kl, lag=0", "--json")
 	if err := json.Unmarshal([]byte(text), &c); err != nil || len(c.Cells) != 1 || len(c.Cells[0].Pairs) != 3 {
 		t.Errorf("compare: %v, %s", err, text)

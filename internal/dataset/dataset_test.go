@@ -13,6 +13,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/paramserver/archive"
 )
 
 func write(t *testing.T, name string, data string) string {
@@ -64,6 +65,22 @@ func TestRead(t *testing.T) {
 	got, err := Read(write(t, "a.txt", "(0,1)\n\n  (2,3) \n"))
 	if plain := []Object{{"(0,1)", 1, 1}, {"(2,3)", 1, 3}}; err != nil || !reflect.DeepEqual(got, plain) {
 		t.Errorf("text: %+v, %v", got, err)
+	}
+}
+
+// TestArchivesAreDataSets: what a job was trained on can be read as it is.
+func TestArchivesAreDataSets(t *testing.T) {
+	var out bytes.Buffer
+	w := archive.NewWriter(&out)
+	if _, err := w.Write([]archive.Row{{Object: "(0,1)", LogReward: 1, Worker: "a"}, {Object: "(2,3)", LogReward: -1, Worker: "b"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Read(write(t, "a.parquet", out.String()))
+	if want := []Object{{"(0,1)", 1, 1}, {"(2,3)", 1, 2}}; err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}
 }
 

@@ -98,7 +98,8 @@ type Row struct {
 	Stale   uint64 `json:"stale"`
 	Refused uint64 `json:"refused"`
 	// Downweighted counts stale ones that were trained on with a weight below 1;
-	// Replayed those that were not fresh: new trajectories of stored objects. The
+	// Replayed those that were not fresh: new trajectories of stored objects, or of
+	// objects of a data file. The
 	// lags of the row are of fresh ones only.
 	Downweighted uint64 `json:"downweighted,omitempty"`
 	Replayed     uint64 `json:"replayed,omitempty"`

@@ -36,6 +36,8 @@ type Spec struct {
 	Points [][]float64
 	// Sigma is the noise, per unit of time, of the reference process of a diffusion
 	// sampler, whose MaxSteps steps take one unit together. 0 for other environments.
+	// The dense features of one are the number of steps taken, the ActionDim
+	// coordinates, and the gradient of log R there.
 	Sigma float64
 }
 

@@ -26,6 +26,8 @@ type GaussianConfig struct {
 	// LearnStd lets the network also say the standard deviation of each coordinate;
 	// otherwise it is that of the reference process.
 	LearnStd bool
+	// Langevin lets the network see the gradient of log R where it is.
+	Langevin bool
 }
 
 // Gaussian is the diagonal Gaussian policy of a diffusion sampler. With Δ = 1/T,
@@ -34,7 +36,8 @@ type GaussianConfig struct {
 //	P_B(x | x', t+1) = N(x'·t/(t+1), σ²Δ·t/(t+1))
 //
 // where u, and s if it is learned (1 otherwise), come from a multilayer perceptron
-// over x/σ and harmonics of the time. u starts at 0 and s at 1, so that an untrained
+// over x/σ and harmonics of the time, and if asked for σ∇log R(x), as in PIS-Grad
+// (Zhang & Chen 2022), squashed by asinh for it has no bound. u starts at 0 and s at 1, so that an untrained
 // model is the reference process, Brownian motion; P_B is that process backward,
 // pinned in the origin, and has no parameters. The drift that turns the reference
 // into the target is E[x_T − x_t | x_t]/(1−tΔ) (Föllmer), and what is left to go has
@@ -44,6 +47,8 @@ type Gaussian struct {
 	sigma      float64
 	act        kernels.Activation
 	learnStd   bool
+	langevin   bool
+	dense      int // features of a state
 	layout     Layout
 	layers     []dense   // the last one is the head, linear
 	times      []float32 // by step: what the network sees of it
@@ -52,10 +57,10 @@ type Gaussian struct {
 // NewGaussian returns the model for an environment of continuous actions. Faults
 // are *fielderr.Error, named like job.Policy's.
 func NewGaussian(c GaussianConfig, env envs.Spec) (*Gaussian, error) {
-	if !env.Continuous() || env.Sigma <= 0 || env.Dense != 1+env.ActionDim || env.MaxSteps < 1 {
+	if !env.Continuous() || env.Sigma <= 0 || env.Dense != 1+2*env.ActionDim || env.MaxSteps < 1 {
 		return nil, fmt.Errorf("%w: %d coordinates, %d features, %d steps, noise %v", ErrShape, env.ActionDim, env.Dense, env.MaxSteps, env.Sigma)
 	}
-	m := &Gaussian{dim: env.ActionDim, steps: env.MaxSteps, sigma: env.Sigma, learnStd: c.LearnStd}
+	m := &Gaussian{dim: env.ActionDim, steps: env.MaxSteps, sigma: env.Sigma, learnStd: c.LearnStd, langevin: c.Langevin, dense: env.Dense}
 	var err error
 	if m.act, err = activation(c.Activation); err != nil {
 		return nil, err
@@ -85,7 +90,7 @@ func gaussianFromSpec(p job.Policy, env envs.Spec) (Model, error) {
 	if p.Backward != "uniform" {
 		return nil, fielderr.New("backward", p.Backward, "uniform: P_B of a gaussian is the reference process backward, which has no parameters")
 	}
-	m, err := NewGaussian(GaussianConfig{Hidden: p.Hidden, Activation: p.Activation, LearnStd: p.Std == "learned"}, env)
+	m, err := NewGaussian(GaussianConfig{Hidden: p.Hidden, Activation: p.Activation, LearnStd: p.Std == "learned", Langevin: p.Drift == "langevin"}, env)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +124,12 @@ func checkWidths(hidden []int) error {
 // timeFeatures is how many numbers the network sees of the time: it, and harmonics.
 const timeFeatures = 1 + 2*harmonics
 
-func (m *Gaussian) inputs() int { return m.dim + timeFeatures }
+func (m *Gaussian) inputs() int {
+	if m.langevin {
+		return 2*m.dim + timeFeatures
+	}
+	return m.dim + timeFeatures
+}
 
 func (m *Gaussian) outputs() int {
 	if m.learnStd {

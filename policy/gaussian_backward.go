@@ -85,7 +85,7 @@ func (k *gaussianGrad) sum(w []float64, b *Batch) {
 		}
 		moments := t.moments[int(s)*2*d : (int(s)+1)*2*d]
 		to := k.score[int(s)*out : (int(s)+1)*out]
-		reach := m.reach(int(b.States.Dense[int(s)*(1+d)]))
+		reach := m.reach(int(b.States.Dense[int(s)*m.dense]))
 		for j := range d {
 			std := moments[d+j]
 			z := (float64(envs.Coordinate(b.FAction[i*d+j])) - moments[j]) / std

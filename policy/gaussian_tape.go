@@ -168,18 +168,18 @@ func (t *gaussianTape) Finish(b *Batch, out *Scores) (err error) {
 
 // row is what is known of a state: the steps taken, and its point.
 func (t *gaussianTape) row(i int) (step int, x []float32) {
-	f := t.states.Dense[i*(1+t.m.dim) : (i+1)*(1+t.m.dim)]
-	return int(f[0]), f[1:]
+	f := t.states.Dense[i*t.m.dense : (i+1)*t.m.dense]
+	return int(f[0]), f[1 : 1+t.m.dim]
 }
 
 // check compares the states that are not scored yet with the model's shapes.
 func (t *gaussianTape) check() error {
 	s := t.states
-	if s.N < t.done || len(s.Dense) != s.N*(1+t.m.dim) {
-		return fmt.Errorf("%w: %d dense features for %d states of %d", ErrShape, len(s.Dense), s.N, 1+t.m.dim)
+	if s.N < t.done || len(s.Dense) != s.N*t.m.dense {
+		return fmt.Errorf("%w: %d dense features for %d states of %d", ErrShape, len(s.Dense), s.N, t.m.dense)
 	}
 	for i := t.done; i < s.N; i++ {
-		if step := s.Dense[i*(1+t.m.dim)]; !(step >= 0 && step <= float32(t.m.steps)) || step != float32(int(step)) {
+		if step := s.Dense[i*t.m.dense]; !(step >= 0 && step <= float32(t.m.steps)) || step != float32(int(step)) {
 			return fmt.Errorf("%w: state %d is after %v steps; there are %d", ErrShape, i, step, t.m.steps)
 		}
 	}
@@ -234,6 +234,9 @@ func (t *gaussianTape) runForward(part int) {
 			in[j] = v * scale
 		}
 		copy(in[t.m.dim:], t.m.times[step*timeFeatures:(step+1)*timeFeatures])
+		if t.m.langevin {
+			t.squash(in[t.m.dim+timeFeatures:], t.from+i)
+		}
 	}
 	for i, l := range t.m.layers {
 		act := t.m.act
@@ -247,6 +250,14 @@ func (t *gaussianTape) runForward(part int) {
 		if !t.moment(i) && t.bad[part] < 0 {
 			t.bad[part] = i - from
 		}
+	}
+}
+
+// squash writes asinh of σ∇log R of a state.
+func (t *gaussianTape) squash(dst []float32, i int) {
+	end := (i + 1) * t.m.dense
+	for j, g := range t.states.Dense[end-t.m.dim : end] {
+		dst[j] = float32(math.Asinh(t.m.sigma * float64(g)))
 	}
 }
 

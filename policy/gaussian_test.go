@@ -39,11 +39,11 @@ func gaussian(t testing.TB, c policy.GaussianConfig, spec envs.Spec) *policy.Gau
 func gaussians(t *testing.T, run func(t *testing.T, c policy.GaussianConfig, spec envs.Spec)) {
 	for _, c := range []policy.GaussianConfig{
 		{Hidden: []int{16}, Activation: "tanh"},
-		{Hidden: []int{24, 16}, Activation: "leaky_relu", LearnStd: true},
+		{Hidden: []int{24, 16}, Activation: "leaky_relu", LearnStd: true, Langevin: true},
 		{Hidden: []int{8, 8, 8}, Activation: "tanh", LearnStd: true},
 	} {
 		for _, env := range []envs.Env{diffuse(t, "gauss25", 2, 5, 2.5), diffuse(t, "funnel", 3, 9, 1)} {
-			t.Run(fmt.Sprintf("%v %s %v %d-D", c.Hidden, c.Activation, c.LearnStd, env.Spec().ActionDim), func(t *testing.T) { run(t, c, env.Spec()) })
+			t.Run(fmt.Sprintf("%v %s %v %v %d-D", c.Hidden, c.Activation, c.LearnStd, c.Langevin, env.Spec().ActionDim), func(t *testing.T) { run(t, c, env.Spec()) })
 		}
 	}
 }
@@ -71,15 +71,20 @@ func gaussian64(c policy.GaussianConfig, spec envs.Spec, layout policy.Layout, p
 		return y
 	}
 	for i, s := range b.FState {
-		f := b.States.Dense[int(s)*(1+d) : (int(s)+1)*(1+d)]
+		f := b.States.Dense[int(s)*spec.Dense:][:spec.Dense]
 		var in []float64
-		for _, x := range f[1:] {
+		for _, x := range f[1 : 1+d] {
 			in = append(in, float64(x)/spec.Sigma)
 		}
 		time := float64(f[0]) * delta
 		in = append(in, 2*time-1)
 		for k := 1; k <= 16; k++ {
 			in = append(in, math.Sin(math.Pi*float64(k)*time), math.Cos(math.Pi*float64(k)*time))
+		}
+		for _, g := range f[1+d:] {
+			if c.Langevin {
+				in = append(in, math.Asinh(spec.Sigma*float64(g)))
+			}
 		}
 		for l := range c.Hidden {
 			in = layer(fmt.Sprintf("trunk.%d", l), in)
@@ -185,6 +190,7 @@ func TestGaussianFaults(t *testing.T) {
 		{job.Policy{Kind: "gaussian", Hidden: []int{4}, Activation: "tanh", Backward: "uniform"}, grid, "kind", "mlp"},
 		{job.Policy{Kind: "mlp", Hidden: []int{4}, Activation: "tanh", Backward: "uniform"}, points, "kind", "gaussian"},
 		{job.Policy{Kind: "mlp", Hidden: []int{4}, Activation: "tanh", Backward: "uniform", Std: "learned"}, grid, "std", "gaussian"},
+		{job.Policy{Kind: "mlp", Hidden: []int{4}, Activation: "tanh", Backward: "uniform", Drift: "plain"}, grid, "drift", "gaussian"},
 		{job.Policy{Kind: "gaussian", Hidden: []int{4}, Activation: "tanh", Backward: "joint"}, points, "backward", "uniform"},
 		{job.Policy{Kind: "gaussian", Hidden: []int{4}, Activation: "gelu", Backward: "uniform"}, points, "activation", "tanh"},
 		{job.Policy{Kind: "gaussian", Activation: "tanh", Backward: "uniform"}, points, "hidden", "widths"},
@@ -224,7 +230,7 @@ func TestPointsAssemble(t *testing.T) {
 			t.Errorf("trajectory %d has other actions", i)
 		}
 		for k := range 6 {
-			at := b.States.Dense[int(b.FState[int(b.FOffset[i])+k])*4:][:4]
+			at := b.States.Dense[int(b.FState[int(b.FOffset[i])+k])*7:][:4]
 			if at[0] != float32(k) || k > 0 && envs.Word(at[2]) != taken[(k-1)*3+1] {
 				t.Errorf("trajectory %d leaves %v at step %d", i, at, k)
 			}
@@ -234,7 +240,7 @@ func TestPointsAssemble(t *testing.T) {
 		}
 		for k := range 5 {
 			at, to := int(b.BOffset[i])+k, taken[k*3:(k+1)*3]
-			if step := b.States.Dense[int(b.BState[at])*4]; step != float32(k+2) || !slices.Equal(b.BAction[at*3:(at+1)*3], to) {
+			if step := b.States.Dense[int(b.BState[at])*7]; step != float32(k+2) || !slices.Equal(b.BAction[at*3:(at+1)*3], to) {
 				t.Errorf("backward transition %d of trajectory %d leaves step %v for %v", k, i, step, b.BAction[at*3:(at+1)*3])
 			}
 		}

@@ -68,6 +68,9 @@ func mlpFromSpec(p job.Policy, env envs.Spec, flow bool) (Model, error) {
 	if p.Std != "" {
 		return nil, fielderr.New("std", p.Std, "nothing; only a gaussian has one")
 	}
+	if p.Drift != "" {
+		return nil, fielderr.New("drift", p.Drift, "nothing; only a gaussian has one")
+	}
 	c := MLPConfig{Hidden: p.Hidden, Activation: p.Activation, Flow: flow}
 	switch p.Backward {
 	case "joint", "frozen", "max_likelihood":

@@ -157,7 +157,7 @@ func TestUntrainedPointsAreBrownian(t *testing.T) {
 	}
 	mean, second := [2]float64{}, [2]float64{}
 	for i := range n {
-		for j, v := range roller.States().(envs.Points).AppendDense(nil, i)[1:] {
+		for j, v := range roller.States().(envs.Points).AppendDense(nil, i)[1:3] {
 			mean[j] += float64(v) / n
 			second[j] += float64(v) * float64(v) / n
 		}

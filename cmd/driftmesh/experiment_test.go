@@ -33,7 +33,7 @@ times:
 baseline: {loss.divergence: reverse_kl}
 `
 
-func writeStudy(t *testing.T, text string) (path, root string) {
+func studyFile(t *testing.T, text string) (path, root string) {
 	t.Helper()
 	dir := t.TempDir()
 	path = filepath.Join(dir, "study.yaml")
@@ -44,7 +44,7 @@ func writeStudy(t *testing.T, text string) (path, root string) {
 // TestExperimentEndToEnd runs a small study, looks at everything that it
 // leaves, and runs it again: nothing is trained twice and no byte changes.
 func TestExperimentEndToEnd(t *testing.T) {
-	study, root := writeStudy(t, smallStudy)
+	study, root := studyFile(t, smallStudy)
 	out := ok(t, "experiment", "run", study, "--runs", root)
 	if !strings.Contains(out, "small, all: 8 runs done, 0 of them diverged") {
 		t.Errorf("says\n%s", out)
@@ -118,7 +118,7 @@ func TestExperimentEndToEnd(t *testing.T) {
 // TestChangedStudy is refused until it is told to go on, and then only what is
 // new is run.
 func TestChangedStudy(t *testing.T) {
-	study, root := writeStudy(t, smallStudy)
+	study, root := studyFile(t, smallStudy)
 	ok(t, "experiment", "run", study, "--runs", root)
 	write(t, study, strings.Replace(smallStudy, "[0, 5]", "[0, 7]", 1))
 	r := command(t, "experiment", "run", study, "--runs", root)
@@ -138,7 +138,7 @@ func TestChangedStudy(t *testing.T) {
 
 // TestDivergedCellsArePublished: numbers that stop being finite are a result.
 func TestDivergedCellsArePublished(t *testing.T) {
-	study, root := writeStudy(t, strings.NewReplacer(
+	study, root := studyFile(t, strings.NewReplacer(
 		"loss.divergence: [reverse_kl, hellinger]", "optimiser.learning_rate: [1e-3, 1000]",
 		"baseline: {loss.divergence: reverse_kl}", "baseline: {optimiser.learning_rate: 1e-3}",
 		"learning_rate: 2e-3", "kind: sgd", "[0, 5]", "[5]",
@@ -162,7 +162,7 @@ func TestKilledExperimentResumes(t *testing.T) {
 		t.Skip("starts processes")
 	}
 	text := strings.NewReplacer("updates: 60", "updates: 3000", "every: 20", "every: 100", "seeds: 2", "seeds: 1").Replace(smallStudy)
-	study, root := writeStudy(t, text)
+	study, root := studyFile(t, text)
 	undisturbed := filepath.Join(t.TempDir(), "runs")
 	args := []string{"experiment", "run", study, "--parallel", "2", "--runs"}
 	ok(t, append(args, undisturbed)...)
@@ -208,7 +208,7 @@ func TestKilledExperimentResumes(t *testing.T) {
 }
 
 func TestBadStudiesAreRefused(t *testing.T) {
-	study, root := writeStudy(t, strings.Replace(smallStudy, "hellinger]", "helinger]", 1))
+	study, root := studyFile(t, strings.Replace(smallStudy, "hellinger]", "helinger]", 1))
 	r := command(t, "experiment", "run", study, "--runs", root)
 	if r.code != exitBadInput || !strings.Contains(r.stderr, study+`:10:33: loss.divergence: got "helinger"`) {
 		t.Errorf("exit %d: %s", r.code, r.stderr)

@@ -86,7 +86,7 @@ func New(c Config) (envs.Env, error) {
 	}
 	dim := t.dim()
 	return &Env{target: t, spec: envs.Spec{
-		Name: Name, MaxSteps: c.Steps, ActionDim: dim, Dense: 1 + dim, Sigma: c.Sigma,
+		Name: Name, MaxSteps: c.Steps, ActionDim: dim, Dense: 1 + 2*dim, Sigma: c.Sigma,
 	}}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -143,7 +144,7 @@ func TestDrawsFollowTheDensity(t *testing.T) {
 		}
 		sum, first, second := 0.0, 0.0, 0.0
 		for i := range rows {
-			x := s.(envs.Points).AppendDense(nil, i)[1:]
+			x := s.(envs.Points).AppendDense(nil, i)[1:3]
 			h := 0.0
 			for j, v := range x {
 				z := (float64(v) - c.mean[j]) / c.std[j]
@@ -196,6 +197,48 @@ func TestFaults(t *testing.T) {
 		var fault *fielderr.Error
 		if !errors.As(err, &fault) || fault.Path != c.path || !strings.Contains(fault.Want, c.want) {
 			t.Errorf("%+v: %v", c.config, err)
+		}
+	}
+}
+
+// TestScores: the gradient among the features is the slope of the log-density.
+func TestScores(t *testing.T) {
+	for _, target := range []string{"gauss25", "funnel", "manywell"} {
+		env := build(t, target, 0)
+		dim, r := env.Spec().ActionDim, rng.New(3, rng.Evaluate)
+		at := func(x []float32) ([]float32, float64) {
+			s, rows, action := env.NewStates(1), []int32{0}, []int32(nil)
+			for _, v := range x {
+				action = append(action, envs.Word(v))
+			}
+			for !s.Terminal(0) {
+				if err := s.Forward(rows, action); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out := []float64{0}
+			if err := s.LogReward(rows, out); err != nil {
+				t.Fatal(err)
+			}
+			return s.(envs.Points).AppendDense(nil, 0)[1+dim:], out[0]
+		}
+		for range 20 {
+			x := make([]float32, dim)
+			for j := range x {
+				x[j] = float32(2 * r.NormFloat64())
+			}
+			score, _ := at(x)
+			for j := range x {
+				const h = 1.0 / 512
+				moved := slices.Clone(x)
+				moved[j] = x[j] + h
+				_, up := at(moved)
+				moved[j] = x[j] - h
+				_, down := at(moved)
+				if slope := (up - down) / (2 * h); math.Abs(slope-float64(score[j])) > 1e-3*(1+math.Abs(slope)) {
+					t.Errorf("%s at %v, coordinate %d: score %v, slope %v", target, x, j, score[j], slope)
+				}
+			}
 		}
 	}
 }

@@ -27,6 +27,14 @@ func (m manywell) logDensity(x []float32) float64 {
 	return sum
 }
 
+func (manywell) score(dst, x []float32) []float32 {
+	for j := 0; j < len(x); j += 2 {
+		a := float64(x[j])
+		dst = append(dst, float32(a*(12-4*a*a)+0.5), -x[j+1])
+	}
+	return dst
+}
+
 func (m manywell) peak() float64 {
 	a := 0.0
 	for x := 1.5; x < 2; x += 1e-4 { // flat at the top: 1e-4 is 1e-8 of height

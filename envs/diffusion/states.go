@@ -19,6 +19,9 @@ var ErrText = errors.New("not a point of the target's space")
 // arithmetic, it keeps residuals finite.
 const floor = -1e6
 
+// maxScore bounds the gradient, which may be anything far out.
+const maxScore = 1e4
+
 // states implements envs.Points: x holds the coordinates row by row.
 type states struct {
 	env  *Env
@@ -59,9 +62,17 @@ func (s *states) AppendKey(dst []byte, row int) []byte {
 	return dst
 }
 
-// AppendDense appends the number of steps taken and the coordinates.
+// AppendDense appends the number of steps taken, the coordinates, and the gradient
+// of the log-density there, within ±maxScore.
 func (s *states) AppendDense(dst []float32, row int) []float32 {
-	return append(append(dst, float32(s.step[row])), s.point(row)...)
+	x := s.point(row)
+	dst = append(append(dst, float32(s.step[row])), x...)
+	from := len(dst)
+	dst = s.env.target.score(dst, x)
+	for i, g := range dst[from:] {
+		dst[from+i] = max(-maxScore, min(maxScore, g))
+	}
+	return dst
 }
 
 func (s *states) AppendFeatures(dst []int32, _ int) []int32 { return dst }

@@ -12,6 +12,8 @@ import (
 type target interface {
 	dim() int
 	logDensity(x []float32) float64
+	// score appends the gradient of the log-density.
+	score(dst, x []float32) []float32
 	logZ() float64
 	peak() float64 // the largest log-density
 	draw(r *rand.Rand, x []float64)
@@ -81,6 +83,26 @@ func gridSideLog(x float64) float64 {
 	return top + math.Log(sum/gridSide) - math.Log(gridVariance)/2 - logRoot2Pi
 }
 
+func (grid25) score(dst, x []float32) []float32 {
+	for _, v := range x {
+		dst = append(dst, float32(gridSideScore(float64(v))))
+	}
+	return dst
+}
+
+func gridSideScore(x float64) float64 {
+	near := gridCentre(gridNearest(x))
+	top := -(x - near) * (x - near) / (2 * gridVariance)
+	sum, pull := 0.0, 0.0
+	for i := range gridSide {
+		d := x - gridCentre(i)
+		w := math.Exp(-d*d/(2*gridVariance) - top)
+		sum += w
+		pull -= float64(w*d) / gridVariance
+	}
+	return pull / sum
+}
+
 func gridCentre(i int) float64 { return gridSpacing * float64(i-gridSide/2) }
 
 func gridNearest(x float64) int {
@@ -131,6 +153,26 @@ func (f funnel) logDensity(x []float32) float64 {
 		sum -= squares * math.Exp(-v) / 2
 	}
 	return sum
+}
+
+func (funnel) score(dst, x []float32) []float32 {
+	v, squares := float64(x[0]), 0.0
+	for _, y := range x[1:] {
+		squares += float64(y) * float64(y)
+	}
+	first := -v/funnelVariance - float64(len(x)-1)/2
+	if squares > 0 {
+		first += squares * math.Exp(-v) / 2
+	}
+	dst = append(dst, float32(first))
+	for _, y := range x[1:] {
+		g := 0.0
+		if y != 0 {
+			g = -float64(y) * math.Exp(-v)
+		}
+		dst = append(dst, float32(g))
+	}
+	return dst
 }
 
 // peak is where y = 0 and v = −9(d−1)/2.

@@ -51,6 +51,7 @@ var fields = map[string]field{
 	"policy.kind":       {doc: "Architecture: a perceptron, a transformer over the places and tokens of a state, a table with a logit for every state and action, one Gaussian over the places that actions lead to, or Gaussian steps through a space (continuous actions).", enum: []string{"mlp", Transformer, "tabular", "normal", "gaussian"}},
 	"policy.hidden":     {doc: "mlp, gaussian: widths of the hidden layers, shared by P_F and P_B.", min: 1, max: 1 << 16},
 	"policy.activation": {doc: "Non-linearity of the hidden layers; gelu of a transformer only.", enum: []string{"relu", "leaky_relu", "tanh", "gelu"}},
+	"policy.drift":      {doc: "gaussian only: the network sees the point and the time (plain, the default), or the gradient of log R there as well (langevin).", enum: []string{"", "plain", "langevin"}},
 	"policy.std":        {doc: "gaussian only: the standard deviation of a step is that of the reference process (fixed, the default), or learned.", enum: []string{"", "fixed", "learned"}},
 	"policy.backward":   {doc: "How P_B is learned: with the loss (joint), not at all (frozen as initialised, or uniform over parents), or by maximum likelihood on sampled trajectories.", enum: []string{"joint", "frozen", "uniform", "max_likelihood"}},
 

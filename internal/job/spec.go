@@ -52,6 +52,9 @@ type Policy struct {
 	Heads       int `json:"heads,omitempty" yaml:"heads,omitempty"`
 	Width       int `json:"width,omitempty" yaml:"width,omitempty"`
 	Feedforward int `json:"feedforward,omitempty" yaml:"feedforward,omitempty"`
+	// Drift is what a gaussian's network sees: the point and the time (plain, the
+	// default), or the gradient of log R there as well (langevin).
+	Drift string `json:"drift,omitempty" yaml:"drift,omitempty"`
 }
 
 // Loss is a member of the f-TB family with its modifiers and normaliser.

@@ -53,6 +53,9 @@ func RandomPoints(r *rand.Rand, spec envs.Spec, trajectories int) *policy.Batch 
 		for _, w := range x {
 			b.States.Dense = append(b.States.Dense, envs.Coordinate(w))
 		}
+		for _, w := range x { // the gradient of some log R
+			b.States.Dense = append(b.States.Dense, 3-envs.Coordinate(w))
+		}
 		b.States.N++
 		return int32(b.States.N - 1)
 	}
@@ -68,7 +71,7 @@ func RandomPoints(r *rand.Rand, spec envs.Spec, trajectories int) *policy.Batch 
 			b.FState, b.FAction = append(b.FState, at), append(b.FAction, y...)
 			if step == 0 && shared != origin && r.IntN(2) == 0 { // as if two had gone the same way
 				at = shared
-				for j, v := range b.States.Dense[int(at)*(1+d)+1 : (int(at)+1)*(1+d)] {
+				for j, v := range b.States.Dense[int(at)*spec.Dense+1:][:d] {
 					y[j] = envs.Word(v)
 				}
 				copy(b.FAction[len(b.FAction)-d:], y)
@@ -128,7 +131,7 @@ func (f *pointFixture) density(t *testing.T) {
 			}
 		}
 		for i := range f.batch.States.N {
-			step := int(f.batch.States.Dense[i*(1+d)])
+			step := int(f.batch.States.Dense[i*f.spec.Dense])
 			none := dir == policy.Forward && step == f.spec.MaxSteps || dir == policy.Backward && step < 2
 			if math.IsNaN(moments[i*width]) != none {
 				t.Fatalf("%v moments of state %d after %d steps: %v", dir, i, step, moments[i*width:(i+1)*width])
@@ -138,7 +141,7 @@ func (f *pointFixture) density(t *testing.T) {
 			}
 			share := float64(step-1) / float64(step)
 			for j := range d {
-				mean, std := share*float64(f.batch.States.Dense[i*(1+d)+1+j]), f.spec.Sigma*math.Sqrt(share/float64(f.spec.MaxSteps))
+				mean, std := share*float64(f.batch.States.Dense[i*f.spec.Dense+1+j]), f.spec.Sigma*math.Sqrt(share/float64(f.spec.MaxSteps))
 				if math.Abs(moments[i*width+j]-mean) > 1e-9*(1+math.Abs(mean)) || math.Abs(moments[i*width+d+j]-std) > 1e-9 {
 					t.Fatalf("P_B of state %d: %v, want N(%v, %v²)", i, moments[i*width:(i+1)*width], mean, std)
 				}
@@ -148,10 +151,10 @@ func (f *pointFixture) density(t *testing.T) {
 }
 
 func (f *pointFixture) mergedPoints(t *testing.T) {
-	d, b := f.spec.ActionDim, f.batch
+	b := f.batch
 	apart := &policy.Batch{FAction: b.FAction, BAction: b.BAction, FOffset: b.FOffset, BOffset: b.BOffset}
 	add := func(i int32) int32 {
-		apart.States.Dense = append(apart.States.Dense, b.States.Dense[int(i)*(1+d):(int(i)+1)*(1+d)]...)
+		apart.States.Dense = append(apart.States.Dense, b.States.Dense[int(i)*f.spec.Dense:][:f.spec.Dense]...)
 		apart.States.N++
 		return int32(apart.States.N - 1)
 	}
@@ -202,7 +205,7 @@ func (f *pointFixture) pointFaults(t *testing.T) {
 	want("half an action", spoil(func(b *policy.Batch) { b.FAction = b.FAction[1:] }), policy.ErrShape)
 	want("features of half a state", spoil(func(b *policy.Batch) { b.States.Dense = b.States.Dense[1:] }), policy.ErrShape)
 	for _, step := range []float64{-1, 0.5, float64(f.spec.MaxSteps) + 1, math.NaN()} {
-		want("a state after no number of steps", spoil(func(b *policy.Batch) { b.States.Dense[1+d] = float32(step) }), policy.ErrShape)
+		want("a state after no number of steps", spoil(func(b *policy.Batch) { b.States.Dense[f.spec.Dense] = float32(step) }), policy.ErrShape)
 	}
 
 	if err := tape.Score(f.params, f.batch, &policy.Scores{}); err != nil {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/envs/params"
@@ -22,6 +23,17 @@ const (
 	Standard = "standard"
 	// Cosine is R0 + R1·Π (cos(50·a_i) + 1)·φ(5·a_i), φ the standard normal density.
 	Cosine = "cosine"
+	// Sparse is R0 + R1·[every x_i is 1 or H−2, and not all are 1]: 2^D − 1 single
+	// cells (Pan et al., ICLR 2023, and torchgfn, where R0 is 1e-12 and R1 is 1).
+	Sparse = "sparse"
+	// Deceptive is R0 + R1 − R1·Π[0.1 < a_i] + R2·Π[0.3 < a_i < 0.4]: a cross through
+	// the centre lures away from the corners (Kim et al., ICLR 2025, as in its code and
+	// in torchgfn, where R0 = 1e-5, R1 = 0.1 and R2 = 2).
+	Deceptive = "deceptive"
+	// Corner is R0 + R1·Π exp(−(|u_i| − 0.75)²/(2·0.05)), u_i = 2·x_i/(H−1) − 1: a
+	// smooth hump in every corner (alexhernandezgarcia/gflownet, proxy Corners,
+	// without its constant in front).
+	Corner = "corner"
 )
 
 const (
@@ -38,9 +50,9 @@ type Config struct {
 	Dim    int // D, number of coordinates
 	Height int // H, values of a coordinate: 0..H−1
 	// Terms of the reward. R0 must be positive, so that log R is finite
-	// everywhere; R2 has no meaning for the cosine reward.
+	// everywhere; R2 has a meaning for Standard and Deceptive only.
 	R0, R1, R2 float64
-	Reward     string  // Standard or Cosine
+	Reward     string  // one of the names above
 	Exponent   float64 // β: the environment's reward is R^β
 }
 
@@ -55,9 +67,9 @@ func Bind(c *Config) []params.Binding {
 		params.Int("dim", &c.Dim, "number of coordinates"),
 		params.Int("height", &c.Height, "cells a side"),
 		params.Float("r0", &c.R0, "reward everywhere; small values make exploration hard"),
-		params.Float("r1", &c.R1, "bonus of the wide bump in every corner; factor of the cosine reward"),
-		params.Float("r2", &c.R2, "bonus of the high, narrow bump in every corner (standard reward only)"),
-		params.Text("reward", &c.Reward, "standard or cosine"),
+		params.Float("r1", &c.R1, "bonus of the wide bump in every corner (standard), of the cross (deceptive), of a target (sparse); factor of the others"),
+		params.Float("r2", &c.R2, "bonus of the high, narrow bump in every corner (standard, deceptive)"),
+		params.Text("reward", &c.Reward, "standard, cosine, sparse, deceptive or corner"),
 		params.Float("exponent", &c.Exponent, "learn R^exponent"),
 	}
 }
@@ -107,8 +119,11 @@ func (c Config) validate() error {
 	}
 	nonNegative("r1", c.R1)
 	nonNegative("r2", c.R2)
-	if c.Reward != Standard && c.Reward != Cosine {
-		fault("reward", c.Reward, params.OneOf(c.Reward, []string{Standard, Cosine}))
+	if families := []string{Standard, Cosine, Sparse, Deceptive, Corner}; !slices.Contains(families, c.Reward) {
+		fault("reward", c.Reward, params.OneOf(c.Reward, families))
+	}
+	if c.Reward == Sparse && c.Height < 4 && c.Height >= 2 {
+		fault("height", c.Height, "an integer of at least 4 for the sparse reward, whose targets are at 1 and height - 2")
 	}
 	if !(c.Exponent > 0) || c.Exponent > maxExponent {
 		fault("exponent", c.Exponent, fmt.Sprintf("a number above 0, at most %d", maxExponent))

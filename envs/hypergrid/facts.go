@@ -12,8 +12,8 @@ import (
 const maxMultisets = 1 << 20
 
 // Facts are exact in any dimension. Modes is nil when no cell earns the R2
-// bonus and for the cosine reward, which has no agreed definition of a mode;
-// LogZ is nil only for a cosine reward with an exponent on a very large grid.
+// bonus and for the cosine and corner rewards, which have no agreed definition of a
+// mode; LogZ is nil only for those with an exponent on a very large grid.
 func (g *Grid) Facts() envs.Facts {
 	c := g.rewards.c
 	cells := math.Pow(float64(c.Height), float64(c.Dim))
@@ -24,7 +24,7 @@ func (g *Grid) Facts() envs.Facts {
 	if best := math.Exp(g.rewards.maxLogReward()); !math.IsInf(best, 0) {
 		f.MaxReward = &best
 	}
-	if n := math.Pow(float64(len(g.sides)), float64(c.Dim)); n > 0 {
+	if n := g.countModes(); n > 0 {
 		f.Modes = &n
 	}
 	return f
@@ -32,22 +32,24 @@ func (g *Grid) Facts() envs.Facts {
 
 func (r *rewards) maxLogReward() float64 {
 	if r.factor != nil {
-		return r.cosine(math.Pow(slices.Max(r.factor), float64(r.c.Dim)))
+		return r.product(math.Pow(slices.Max(r.factor), float64(r.c.Dim)))
 	}
-	best := inner
-	for z := inner; z < zones; z++ {
+	best := math.Inf(-1)
+	for z, logR := range r.logR {
 		if r.members[z] > 0 {
-			best = z
+			best = max(best, logR)
 		}
 	}
-	return r.logR[best]
+	return best
 }
 
 // logZ is log Σ_x R(x)^β, without listing the cells; false when it is unknown.
 func (r *rewards) logZ() (float64, bool) {
 	switch {
+	case r.c.Reward == Sparse:
+		return r.sparseLogZ(), true
 	case r.factor == nil:
-		return r.standardLogZ(), true
+		return r.zonedLogZ(), true
 	case r.c.Exponent == 1:
 		return r.factorisedLogZ(), true
 	default:
@@ -55,9 +57,19 @@ func (r *rewards) logZ() (float64, bool) {
 	}
 }
 
-// standardLogZ counts the cells of each reward: b^D cells lie in the band in
+// sparseLogZ counts 2^D − 1 targets.
+func (r *rewards) sparseLogZ() float64 {
+	d := float64(r.c.Dim)
+	logTargets := logDiff(d*math.Ln2, 0)
+	return logSum([]float64{
+		logTargets + r.logR[band],
+		logDiff(d*math.Log(float64(r.c.Height)), logTargets) + r.logR[inner],
+	})
+}
+
+// zonedLogZ counts the cells of each reward: b^D cells lie in the band in
 // every coordinate, (b+o)^D in the band or the outer part, H^D anywhere.
-func (r *rewards) standardLogZ() float64 {
+func (r *rewards) zonedLogZ() float64 {
 	d := float64(r.c.Dim)
 	logBand := d * math.Log(float64(r.members[band]))
 	logOuter := d * math.Log(float64(r.members[band]+r.members[outer]))
@@ -95,7 +107,7 @@ func (r *rewards) multisetLogZ() (float64, bool) {
 	place = func(i, k int, product, logWays float64) {
 		if i == len(values)-1 {
 			ways := logWays + float64(k)*math.Log(counts[i]) - logFactorial(k)
-			terms = append(terms, ways+r.cosine(product*math.Pow(values[i], float64(k))))
+			terms = append(terms, ways+r.product(product*math.Pow(values[i], float64(k))))
 			return
 		}
 		for n := 0; n <= k; n++ {

@@ -1,6 +1,10 @@
 package hypergrid
 
-import "github.com/driftmesh/driftmesh/envs"
+import (
+	"math"
+
+	"github.com/driftmesh/driftmesh/envs"
+)
 
 // maxModes is the most modes that are numbered.
 const maxModes = 1 << 24
@@ -9,7 +13,7 @@ const maxModes = 1 << 24
 // i and action D stops; backward action i decrements coordinate i.
 //
 // A mode is a corner box: the cells that earn the R2 bonus and lie on the same
-// side of the grid in every coordinate.
+// side of the grid in every coordinate. With the sparse reward it is a target.
 type Grid struct {
 	spec    envs.Spec
 	rewards rewards
@@ -35,7 +39,7 @@ func newGrid(c Config) *Grid {
 		rewards: newRewards(c),
 	}
 	g.atOrigin = g.rewards.logReward(make([]int32, c.Dim))
-	if c.Reward == Standard && c.R2 > 0 {
+	if (c.Reward == Standard || c.Reward == Deceptive) && c.R2 > 0 {
 		var has [2]bool
 		for x, z := range g.rewards.zone {
 			if z == band {
@@ -48,16 +52,22 @@ func newGrid(c Config) *Grid {
 			}
 		}
 	}
-	if len(g.sides) > 0 {
-		g.numModes = 1
-		for range c.Dim {
-			if g.numModes *= len(g.sides); g.numModes > maxModes {
-				g.numModes = 0
-				break
-			}
-		}
+	if n := g.countModes(); n <= maxModes {
+		g.numModes = int(n)
 	}
 	return g
+}
+
+// countModes is the number of modes, however many.
+func (g *Grid) countModes() float64 {
+	c := g.rewards.c
+	switch {
+	case c.Reward == Sparse && c.R1 > 0:
+		return math.Pow(2, float64(c.Dim)) - 1
+	case len(g.sides) == 0:
+		return 0
+	}
+	return math.Pow(float64(len(g.sides)), float64(c.Dim))
 }
 
 // side is 0 in the lower half of a coordinate and 1 in the upper.
@@ -76,11 +86,15 @@ func (g *Grid) Spec() envs.Spec { return g.spec }
 func (g *Grid) NumModes() int { return g.numModes }
 
 // Mode returns the corner box of a terminal row, coordinate 0 being the lowest
-// digit of the number; -1 for cells without the R2 bonus.
+// digit of the number; -1 for cells without the R2 bonus. Targets of the sparse
+// reward are numbered by which coordinates are at H−2, less one.
 func (g *Grid) Mode(s envs.States, row int) int {
 	st := s.(*states)
 	if g.numModes == 0 || !st.done[row] {
 		return -1
+	}
+	if g.rewards.c.Reward == Sparse {
+		return g.target(st.cell(row))
 	}
 	mode, digit := 0, 1
 	for _, v := range st.cell(row) {
@@ -93,6 +107,20 @@ func (g *Grid) Mode(s envs.States, row int) int {
 		}
 	}
 	return mode
+}
+
+// target is the number of a sparse reward's target; -1 for other cells.
+func (g *Grid) target(cell []int32) int {
+	bits := 0
+	for i, v := range cell {
+		switch g.rewards.zone[v] {
+		case inner:
+			return -1
+		case band:
+			bits |= 1 << i
+		}
+	}
+	return bits - 1 // all ones are no target
 }
 
 // NewStates returns n states in the origin.

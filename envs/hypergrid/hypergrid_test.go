@@ -162,7 +162,7 @@ func FuzzParse(f *testing.F) {
 }
 
 // TestClosedForms compares log Z, modes and the largest reward with the list
-// for random grids of both rewards.
+// for random grids of all rewards.
 func TestClosedForms(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := hypergrid.Config{
@@ -171,8 +171,11 @@ func TestClosedForms(t *testing.T) {
 			R0:       rapid.Float64Range(1e-6, 2).Draw(t, "r0"),
 			R1:       rapid.Float64Range(0, 2).Draw(t, "r1"),
 			R2:       rapid.Float64Range(0, 3).Draw(t, "r2"),
-			Reward:   rapid.SampledFrom([]string{hypergrid.Standard, hypergrid.Cosine}).Draw(t, "reward"),
+			Reward:   rapid.SampledFrom([]string{hypergrid.Standard, hypergrid.Cosine, hypergrid.Sparse, hypergrid.Deceptive, hypergrid.Corner}).Draw(t, "reward"),
 			Exponent: rapid.SampledFrom([]float64{1, 0.5, 2, 7.5}).Draw(t, "exponent"),
+		}
+		if c.Reward == hypergrid.Sparse {
+			c.Height = max(c.Height, 4)
 		}
 		env, err := hypergrid.New(c)
 		if err != nil {
@@ -285,6 +288,7 @@ func TestRefusedConfigs(t *testing.T) {
 		{"r1", func(c *hypergrid.Config) { c.R1 = -0.5 }},
 		{"r2", func(c *hypergrid.Config) { c.R2 = math.NaN() }},
 		{"reward", func(c *hypergrid.Config) { c.Reward = "cosin" }},
+		{"height", func(c *hypergrid.Config) { c.Reward, c.Height = hypergrid.Sparse, 3 }},
 		{"exponent", func(c *hypergrid.Config) { c.Exponent = 0 }},
 		{"exponent", func(c *hypergrid.Config) { c.Exponent = 1e7 }},
 	} {

@@ -9,7 +9,7 @@ import (
 
 // TestPotential is the reward of stopping, shifted to 0 in the origin.
 func TestPotential(t *testing.T) {
-	for _, reward := range []string{Standard, Cosine} {
+	for _, reward := range []string{Standard, Cosine, Sparse, Deceptive, Corner} {
 		c := Default()
 		c.Dim, c.Height, c.Reward, c.Exponent = 2, 9, reward, 1.5
 		env, err := New(c)

@@ -20,10 +20,10 @@ import (
 func newEnvsCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "envs",
-		Short: "List and describe the environments",
+		Short: "List, describe and draw the environments",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(newEnvsListCmd(), newEnvsDescribeCmd())
+	cmd.AddCommand(newEnvsListCmd(), newEnvsDescribeCmd(), newEnvsDrawCmd())
 	return cmd
 }
 

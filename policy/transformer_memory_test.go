@@ -96,33 +96,40 @@ func manySequences(m *Transformer, n int) (*Batch, *Weights) {
 }
 
 // BenchmarkTransformer is what an update takes of the model: Score and Backprop of
-// 500 states of bit sequences of 120 bits in words of 8, half of them filled.
+// 500 states of bit sequences of 120 bits in 15 words of 8, two thirds of them
+// filled. A word is put at the left, or anywhere: 256 or 3,840 actions.
 func BenchmarkTransformer(b *testing.B) {
-	for _, activation := range []string{"relu", "gelu"} {
-		for _, part := range []string{"score", "update"} {
-			b.Run(activation+"/"+part, func(b *testing.B) {
-				m, err := NewTransformer(TransformerConfig{Layers: 2, Heads: 4, Width: 64, Activation: activation, UniformBackward: true},
-					Sequence{Positions: 15, Vocabulary: 256}, 15*256, 15)
+	for _, c := range []struct {
+		name, activation string
+		actions          int
+		update           bool
+	}{
+		{"left/relu/score", "relu", 256, false}, {"left/relu/update", "relu", 256, true},
+		{"left/gelu/score", "gelu", 256, false}, {"left/gelu/update", "gelu", 256, true},
+		{"any/relu/score", "relu", 15 * 256, false}, {"any/relu/update", "relu", 15 * 256, true},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			m, err := NewTransformer(TransformerConfig{Layers: 2, Heads: 4, Width: 64, Activation: c.activation, UniformBackward: true},
+				Sequence{Positions: 15, Vocabulary: 256}, c.actions, 15)
+			if err != nil {
+				b.Fatal(err)
+			}
+			params := make([]float32, m.Layout().Size())
+			m.Init(params, 1)
+			batch, w := manySequences(m, 500)
+			tape, scores, grad := m.NewTape(), Scores{}, make([]float32, len(params))
+			b.ReportAllocs()
+			for b.Loop() {
+				err := tape.Score(params, batch, &scores)
+				if err == nil && c.update {
+					err = tape.Backprop(w, grad)
+				}
 				if err != nil {
 					b.Fatal(err)
 				}
-				params := make([]float32, m.Layout().Size())
-				m.Init(params, 1)
-				batch, w := manySequences(m, 500)
-				tape, scores, grad := m.NewTape(), Scores{}, make([]float32, len(params))
-				b.ReportAllocs()
-				for b.Loop() {
-					err := tape.Score(params, batch, &scores)
-					if err == nil && part == "update" {
-						err = tape.Backprop(w, grad)
-					}
-					if err != nil {
-						b.Fatal(err)
-					}
-				}
-				tokens := float64(tape.(*transformerTape).seq.tokens(0, 500))
-				b.ReportMetric(tokens*float64(b.N)/b.Elapsed().Seconds(), "tokens/s")
-			})
-		}
+			}
+			tokens := tape.(*transformerTape).seq.tokens(0, 500)
+			b.ReportMetric(float64(tokens)*float64(b.N)/b.Elapsed().Seconds(), "tokens/s")
+		})
 	}
 }

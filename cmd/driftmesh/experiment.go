@@ -40,8 +40,7 @@ type experimentFlags struct {
 	parallel int
 	resume   bool // into a folder of other cells
 	keep     bool
-	mesh     string
-	open     bool
+	mesh     studyMesh
 }
 
 func (f *experimentFlags) add(cmd *cobra.Command) {
@@ -59,7 +58,10 @@ func newExperimentRunCmd() *cobra.Command {
 (Parquet and CSV) and a report (HTML and PNG) to runs/<study>/<set>/. A cell gives
 the bits that driftmesh train gives for its job and seed. Ctrl-C keeps everything;
 the same command goes on, and finished cells are never run again. A cell whose
-numbers stop being finite counts as diverged, which is a result.`,
+numbers stop being finite counts as diverged, which is a result.
+
+With --server the cells are jobs of a running cluster, a few at once; their results
+are then not bit-identical, and have folders of their own.`,
 		Example: `  driftmesh experiment run examples/paper/synthetic.yaml --use test
   driftmesh experiment run my-study.yaml --parallel 8`,
 		Args: cobra.ExactArgs(1),
@@ -69,6 +71,8 @@ numbers stop being finite counts as diverged, which is a result.`,
 	fl := cmd.Flags()
 	fl.IntVar(&f.parallel, "parallel", 0, "cells at once (default: as the study says, or one per core)")
 	fl.BoolVar(&f.resume, "continue", false, "go on although the study's cells have changed: keep what is done, run what is new")
+	fl.StringArrayVar(&f.mesh.client.servers, "server", nil, "gRPC `address` of any server of a cluster that runs the cells (repeatable)")
+	addOpenNetwork(fl, &f.mesh.client.open)
 	fl.BoolVar(&f.keep, "keep-checkpoints", false, "keep the checkpoint of every finished cell")
 	return cmd
 }
@@ -80,7 +84,12 @@ func (f *experimentFlags) openStudy(path string) (*experiment.Runner, error) {
 		return nil, userFault{err}
 	}
 	computations := experimentComputations()
-	plan, err := study.Plan(f.use, experiment.Checks{Job: checkJob, Computations: computations})
+	onMesh := len(f.mesh.client.servers) > 0
+	checks := experiment.Checks{Job: checkJob, Computations: computations, Mesh: onMesh}
+	if onMesh {
+		checks.Job = checkMeshJob
+	}
+	plan, err := study.Plan(f.use, checks)
 	if err != nil {
 		return nil, userFault{err}
 	}
@@ -95,6 +104,10 @@ func (f *experimentFlags) openStudy(path string) (*experiment.Runner, error) {
 		Dir: filepath.Join(f.runs, study.Name), Plan: plan, Study: study, Computations: computations,
 		Parallel: parallel, Continue: f.resume, Clock: clock.Real{},
 		Train: func(ctx context.Context, dir string, spec *job.Spec, progress func(int64)) error {
+			if onMesh {
+				spec.Name = study.Name + "-" + filepath.Base(dir)
+				return f.mesh.train(ctx, dir, spec, f.keep)
+			}
 			return trainTask(ctx, dir, spec, f.keep, progress)
 		},
 	}, nil
@@ -112,6 +125,11 @@ func runExperiment(cmd *cobra.Command, f *experimentFlags, path string) error {
 	r, err := f.openStudy(path)
 	if err != nil {
 		return err
+	}
+	if len(f.mesh.client.servers) > 0 {
+		if err := f.mesh.join(cmd.Context()); err != nil {
+			return err
+		}
 	}
 	out := cmd.OutOrStdout()
 	r.OnProgress = func(p experiment.Progress) { showProgress(out, r, p) }

@@ -230,3 +230,58 @@ func TestStudiesHaveASchema(t *testing.T) {
 		t.Error("no JSON")
 	}
 }
+
+// TestPaperStudies expands every set of the studies in examples/paper, and runs
+// the set called test: every kind of part, to its report.
+func TestPaperStudies(t *testing.T) {
+	paths, err := filepath.Glob("../../examples/paper/*.yaml")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no studies: %v", err)
+	}
+	for _, path := range paths {
+		study, err := experiment.Load(path)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, set := range study.Sets() {
+			if _, err := study.Plan(set, experiment.Checks{Job: checkJob, Computations: experimentComputations()}); err != nil {
+				t.Errorf("%s, %s: %v", path, set, err)
+			}
+		}
+		if testing.Short() {
+			continue
+		}
+		root := t.TempDir()
+		out := ok(t, "experiment", "run", path, "--use", "test", "--runs", root)
+		if _, err := os.Stat(filepath.Join(root, study.Name, "test", "report.html")); err != nil || !strings.Contains(out, "0 of them diverged") {
+			t.Errorf("%s: %v\n%s", path, err, out)
+		}
+	}
+}
+
+// TestStudyOnAMesh runs cells as jobs of a cluster, and runs none of them twice.
+func TestStudyOnAMesh(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	data := t.TempDir()
+	_, addr := startServer(t, "--data", filepath.Join(data, "server"), "--init")
+	start(t, "worker", "--data", filepath.Join(data, "worker"), "--join", addr)
+	study, root := writeStudy(t, strings.NewReplacer("[0, 5]", "[0]", "seeds: 2", "seeds: 1").Replace(smallStudy))
+	args := []string{"experiment", "run", study, "--runs", root, "--server", addr}
+	out := ok(t, args...)
+	if !strings.Contains(out, "2 runs done, 0 of them diverged") {
+		t.Errorf("says\n%s", out)
+	}
+	if table := read(t, root, "small", "all", "results.csv"); strings.Count(table, ",finished,0,60,480,0.") != 2 {
+		t.Errorf("results\n%s", table)
+	}
+	if out := ok(t, args...); !strings.Contains(out, "2 of them done before") {
+		t.Errorf("says\n%s", out)
+	}
+	write(t, study, smallStudy)
+	if r := command(t, args...); r.code != exitBadInput || !strings.Contains(r.stderr, "study.yaml:11:18: train.lag: got 5; want 0 on a mesh") {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+}

@@ -257,6 +257,9 @@ func (e *expansion) fill(c *Cell, kind string, base strictyaml.Part, file string
 			return src.Locate(err)
 		}
 	}
+	if e.checks.Mesh {
+		kind += " on a mesh"
+	}
 	return c.digest(kind)
 }
 

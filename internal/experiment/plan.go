@@ -86,6 +86,9 @@ type Checks struct {
 	Job func(*job.Spec) error
 	// Computations are the kinds of parts beside training, by name.
 	Computations map[string]Computation
+	// Mesh says that trainings run on a cluster: their results are others, and
+	// have folders of their own.
+	Mesh bool
 }
 
 // Plan expands the grids of a set, "" for the first. Every job is decoded and

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/driftmesh/driftmesh/internal/experiment"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/schedule"
 	"github.com/driftmesh/driftmesh/losses"
@@ -57,11 +58,11 @@ var normalisers = []struct {
 // Behaviours measures training from stale, replayed and uniform data against
 // the deterministic minimisers of E_μ[g], for three normalisers, and says where
 // the order of on-policy training holds and where it is reversed.
-func Behaviours(train Trainer) Computation {
-	return Computation{
+func Behaviours(train Trainer) experiment.Computation {
+	return experiment.Computation{
 		About: "one Gaussian on two humps from lag-50, replayed and uniform data: mass of the smaller hump per alpha and normaliser, trained and by quadrature",
 		Check: func(given map[string]any) error { _, err := decodeHumps(given); return err },
-		Run: func(ctx context.Context, given map[string]any, seed uint64) (*Table, error) {
+		Run: func(ctx context.Context, given map[string]any, seed uint64) (*experiment.Table, error) {
 			c, err := decodeHumps(given)
 			if err != nil {
 				return nil, err
@@ -71,8 +72,8 @@ func Behaviours(train Trainer) Computation {
 	}
 }
 
-func (c *humpsConfig) behaviours(ctx context.Context, train Trainer, seed uint64) (*Table, error) {
-	t := &Table{
+func (c *humpsConfig) behaviours(ctx context.Context, train Trainer, seed uint64) (*experiment.Table, error) {
+	t := &experiment.Table{
 		Columns: []string{"behaviour", "normaliser", "separation", "alpha", "fit_mass", "fit_mean", "fit_std", "fit_c", "trained_mass", "low", "high", "seeds", "diverged"},
 		Values:  map[string]float64{},
 	}
@@ -140,12 +141,12 @@ func (c *humpsConfig) behaviours(ctx context.Context, train Trainer, seed uint64
 	if err := trainAll(ctx, train, tasks); err != nil {
 		return nil, err
 	}
-	figures := map[string]*Figure{}
+	figures := map[string]*experiment.Figure{}
 	for _, l := range lines {
 		var names []string
 		var fits, steps []float64
-		reference := Series{Reference: true}
-		trained := Series{Name: fmt.Sprintf("%s, separation %v", l.normaliser, l.separation)}
+		reference := experiment.Series{Reference: true}
+		trained := experiment.Series{Name: fmt.Sprintf("%s, separation %v", l.normaliser, l.separation)}
 		for k, cl := range l.cells {
 			e := NewEstimate(cl.trained)
 			mean, std := any(nil), any(nil)
@@ -173,7 +174,7 @@ func (c *humpsConfig) behaviours(ctx context.Context, train Trainer, seed uint64
 		}
 		f := figures[l.behaviour]
 		if f == nil {
-			f = &Figure{Title: "Mass of the smaller hump: " + l.behaviour, X: "alpha", Y: "mass of the smaller hump",
+			f = &experiment.Figure{Title: "Mass of the smaller hump: " + l.behaviour, X: "alpha", Y: "mass of the smaller hump",
 				Caption: "Solid with 95 % intervals over seeds: trained. Dashed: by quadrature."}
 			figures[l.behaviour] = f
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/envs/params"
 	"github.com/driftmesh/driftmesh/envs/registry"
+	"github.com/driftmesh/driftmesh/internal/experiment"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/losses"
@@ -22,11 +23,14 @@ type Case struct {
 	Params map[string]any
 }
 
-// Cases are one small instance of every enumerable environment: a new
-// environment joins by a line here.
+// Cases are one small instance of every environment whose trajectories can be
+// listed without a file: a new environment joins by a line here. Sites of an
+// Ising lattice come in one order, for in any order even 3 × 3 have 10⁸.
 func Cases() []Case {
 	return []Case{
 		{"hypergrid", map[string]any{"dim": 2, "height": 4, "r0": 0.1}},
+		{"bitseq", map[string]any{"n": 8, "k": 4, "modes": 2}},
+		{"ising", map[string]any{"l1": 3, "l2": 3, "sigma": 0.2, "order": "left"}},
 		{"mixture", map[string]any{"cells": 24}},
 		{"categorical", nil},
 	}
@@ -40,16 +44,18 @@ const maxTrajectories = 200_000
 // expected on-policy gradient of trajectory balance with exact log Z and uniform
 // P_B, through the real network, with the numeric gradient of D_f between
 // distributions over trajectories.
-func Gradients() Computation {
+func Gradients() experiment.Computation {
 	type config struct {
 		networks int
 		env      string
+		table    string
 	}
 	decode := func(given map[string]any) (config, error) {
 		c := config{networks: 3}
 		err := params.Decode([]params.Binding{
 			params.Int("networks", &c.networks, "networks with other parameters, over which intervals are"),
 			params.Text("env", &c.env, "one environment; empty: all"),
+			params.Text("table", &c.table, "a small CSV of sequences and values, which adds the environment sequence"),
 		}, given)
 		if err == nil && (c.networks < 1 || c.networks > 100) {
 			err = fielderr.New("networks", c.networks, "an integer from 1 to 100")
@@ -57,7 +63,7 @@ func Gradients() Computation {
 		if err == nil && c.env != "" {
 			var names []string
 			known := false
-			for _, k := range Cases() {
+			for _, k := range withTable(c.table) {
 				names, known = append(names, k.Env), known || k.Env == c.env
 			}
 			if !known {
@@ -66,16 +72,16 @@ func Gradients() Computation {
 		}
 		return c, err
 	}
-	return Computation{
+	return experiment.Computation{
 		About: "expected on-policy gradients through the real network against numeric gradients of D_f, per member and enumerable environment",
 		Check: func(given map[string]any) error { _, err := decode(given); return err },
-		Run: func(ctx context.Context, given map[string]any, seed uint64) (*Table, error) {
+		Run: func(ctx context.Context, given map[string]any, seed uint64) (*experiment.Table, error) {
 			c, err := decode(given)
 			if err != nil {
 				return nil, err
 			}
 			var cases []Case
-			for _, k := range Cases() {
+			for _, k := range withTable(c.table) {
 				if c.env == "" || c.env == k.Env {
 					cases = append(cases, k)
 				}
@@ -85,48 +91,63 @@ func Gradients() Computation {
 	}
 }
 
+// withTable adds the sequences of a file, if there is one, to the cases.
+func withTable(file string) []Case {
+	if file == "" {
+		return Cases()
+	}
+	return append(Cases(), Case{"sequence", map[string]any{"table": file, "order": "any", "scale": 1, "exponent": 1}})
+}
+
 // GradientTable is the table of Gradients for given environments.
-func GradientTable(ctx context.Context, cases []Case, networks int, seed uint64) (*Table, error) {
-	t := &Table{
+func GradientTable(ctx context.Context, cases []Case, networks int, seed uint64) (*experiment.Table, error) {
+	t := &experiment.Table{
 		Columns: []string{"environment", "trajectories", "parameters", "member", "gradient_length", "relative_error", "low", "high", "worst", "cosine"},
 		Values:  map[string]float64{},
 	}
+	var members []losses.Divergence
+	for _, row := range losses.Table() {
+		d, err := losses.Parse(row.Example)
+		if err != nil {
+			return nil, err
+		}
+		members = append(members, d)
+	}
 	worst := 0.0
 	for _, c := range cases {
-		var errs, lengths, cosines [][]float64 // by member, then network
+		errs, lengths, cosines := make([][]float64, len(members)), make([][]float64, len(members)), make([][]float64, len(members)) // by member, then network
 		var e *enumerated
 		for n := range networks {
 			var err error
 			if e, err = enumerate(c, seed+uint64(n)); err != nil {
 				return nil, fmt.Errorf("%s: %w", c.Env, err)
 			}
-			for i, row := range losses.Table() {
-				if err := ctx.Err(); err != nil {
-					return nil, err
-				}
-				if n == 0 {
-					errs, lengths, cosines = append(errs, nil), append(lengths, nil), append(cosines, nil)
-				}
-				off, length, cosine, err := e.compare(row.Example)
+			numeric, err := e.numeric(ctx, members)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", c.Env, err)
+			}
+			for i, d := range members {
+				got, err := e.expected(d)
 				if err != nil {
-					return nil, fmt.Errorf("%s, %s: %w", c.Env, row.Example, err)
+					return nil, fmt.Errorf("%s, %s: %w", c.Env, d.Name(), err)
 				}
+				off, length, cosine := compare(got, numeric[i])
 				errs[i], lengths[i], cosines[i] = append(errs[i], off), append(lengths[i], length), append(cosines[i], cosine)
 			}
 		}
 		top, least := 0.0, 1.0
-		for i, row := range losses.Table() {
+		for i, d := range members {
 			est, high, low := NewEstimate(errs[i]), 0.0, 1.0
 			for k, v := range errs[i] {
 				high, low = max(high, v), min(low, cosines[i][k])
 			}
 			top, least = max(top, high), min(least, low)
-			t.Rows = append(t.Rows, []any{c.Env, float64(len(e.logR)), float64(len(e.params)), row.Example,
+			t.Rows = append(t.Rows, []any{c.Env, float64(len(e.logR)), float64(len(e.params)), d.Name(),
 				number(NewEstimate(lengths[i]).Mean), number(est.Mean), number(max(est.Low, 0)), number(est.High), number(high), number(low)})
 		}
 		worst = max(worst, top)
 		t.Notes = append(t.Notes, fmt.Sprintf("%s: %d trajectories, %d members: the expected gradient is off by at most %.1e of its length, cosine at least %.9f",
-			describeCase(c), len(e.logR), len(losses.Table()), top, least))
+			describeCase(c), len(e.logR), len(members), top, least))
 	}
 	t.Values["worst_relative_error"] = worst
 	return t, nil
@@ -134,7 +155,7 @@ func GradientTable(ctx context.Context, cases []Case, networks int, seed uint64)
 
 func describeCase(c Case) string {
 	var parts []string
-	for _, b := range []string{"dim", "height", "cells"} {
+	for _, b := range []string{"dim", "height", "cells", "n", "k", "l1", "l2", "order"} {
 		if v, ok := c.Params[b]; ok {
 			parts = append(parts, fmt.Sprintf("%s %v", b, v))
 		}
@@ -219,22 +240,10 @@ func (e *enumerated) score() error {
 	return nil
 }
 
-// compare returns the largest difference of any component between the two
-// gradients, relative to the length of the numeric one, that length, and the
-// cosine between them.
-func (e *enumerated) compare(text string) (off, length, cosine float64, err error) {
-	d, err := losses.Parse(text)
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	got, err := e.expected(d)
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	want, err := e.numeric(d)
-	if err != nil {
-		return 0, 0, 0, err
-	}
+// compare returns the largest difference of any component between two
+// gradients, relative to the length of the second, that length, and the cosine
+// between them.
+func compare(got []float32, want []float64) (off, length, cosine float64) {
 	var dot, gg, ww, worst float64
 	for i, w := range want {
 		g := float64(got[i])
@@ -242,7 +251,7 @@ func (e *enumerated) compare(text string) (off, length, cosine float64, err erro
 		worst = max(worst, math.Abs(g-w))
 	}
 	length = math.Sqrt(ww)
-	return worst / length, length, dot / math.Sqrt(gg*ww), nil
+	return worst / length, length, dot / math.Sqrt(gg*ww)
 }
 
 // expected is E_q[g'(δ) ∇ log q]: the production objective on every trajectory,
@@ -273,8 +282,9 @@ func (e *enumerated) expected(d losses.Divergence) ([]float32, error) {
 	return grad, e.tape.Backprop(&w, grad)
 }
 
-// numeric is ∇ D_f(p‖q) by central differences of the float64 network.
-func (e *enumerated) numeric(d losses.Divergence) ([]float64, error) {
+// numeric is ∇ D_f(p‖q) of each member, by central differences of the float64
+// network.
+func (e *enumerated) numeric(ctx context.Context, members []losses.Divergence) ([][]float64, error) {
 	const h = 1e-5
 	target := make([]float64, len(e.logR))
 	for i, r := range e.logR {
@@ -284,25 +294,27 @@ func (e *enumerated) numeric(d losses.Divergence) ([]float64, error) {
 	for i, v := range e.params {
 		params[i] = float64(v)
 	}
-	logPF := make([]float64, len(e.logR))
-	at := func() (float64, error) {
-		e.twin.logPF(params, &e.batch, logPF)
-		return losses.Between(d, target, logPF)
+	out := make([][]float64, len(members))
+	for k := range out {
+		out[k] = make([]float64, len(params))
 	}
-	out := make([]float64, len(params))
+	logPF := make([]float64, len(e.logR))
 	for i, p := range params {
-		params[i] = p + h
-		up, err := at()
-		if err != nil {
+		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		params[i] = p - h
-		down, err := at()
-		if err != nil {
-			return nil, err
+		for _, step := range []float64{h, -h} {
+			params[i] = p + step
+			e.twin.logPF(params, &e.batch, logPF)
+			for k, d := range members {
+				v, err := losses.Between(d, target, logPF)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", d.Name(), err)
+				}
+				out[k][i] += v / (2 * step)
+			}
 		}
 		params[i] = p
-		out[i] = (up - down) / (2 * h)
 	}
 	return out, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/envs/params"
 	"github.com/driftmesh/driftmesh/envs/registry"
+	"github.com/driftmesh/driftmesh/internal/experiment"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/schedule"
@@ -199,7 +200,7 @@ func trainAll(ctx context.Context, train Trainer, tasks []task) error {
 				switch {
 				case err == nil:
 					t.done(logModel)
-				case errors.Is(err, ErrDiverged):
+				case errors.Is(err, experiment.ErrDiverged):
 					t.done(nil)
 				case first == nil:
 					first = err

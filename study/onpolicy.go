@@ -5,17 +5,18 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/driftmesh/driftmesh/internal/experiment"
 	"github.com/driftmesh/driftmesh/study/fit"
 )
 
 // OnPolicy compares on-policy training of one Gaussian on two humps, with the
 // exact log Z, with the minimiser of D_f: min(hump masses) shall not grow with
 // alpha.
-func OnPolicy(train Trainer) Computation {
-	return Computation{
+func OnPolicy(train Trainer) experiment.Computation {
+	return experiment.Computation{
 		About: "one Gaussian on two humps, on-policy: mass of the smaller hump per alpha, trained and as the minimiser of D_f",
 		Check: func(given map[string]any) error { _, err := decodeHumps(given); return err },
-		Run: func(ctx context.Context, given map[string]any, seed uint64) (*Table, error) {
+		Run: func(ctx context.Context, given map[string]any, seed uint64) (*experiment.Table, error) {
 			c, err := decodeHumps(given)
 			if err != nil {
 				return nil, err
@@ -36,8 +37,8 @@ type onPolicyCell struct {
 	hit     int // trainings that diverged
 }
 
-func (c *humpsConfig) onPolicy(ctx context.Context, train Trainer, seed uint64) (*Table, error) {
-	t := &Table{
+func (c *humpsConfig) onPolicy(ctx context.Context, train Trainer, seed uint64) (*experiment.Table, error) {
+	t := &experiment.Table{
 		Columns: []string{"separation", "alpha", "fit_mass", "fit_mean", "fit_std", "fit_divergence", "minima", "rest_mass", "trained_mass", "low", "high", "seeds", "diverged"},
 		Values:  map[string]float64{},
 	}
@@ -82,14 +83,14 @@ func (c *humpsConfig) onPolicy(ctx context.Context, train Trainer, seed uint64) 
 	if err := trainAll(ctx, train, tasks); err != nil {
 		return nil, err
 	}
-	masses := Figure{Title: "Mass of the smaller hump, on-policy", X: "alpha", Y: "mass of the smaller hump",
+	masses := experiment.Figure{Title: "Mass of the smaller hump, on-policy", X: "alpha", Y: "mass of the smaller hump",
 		Caption: "Solid with 95 % intervals over seeds: trained. Dashed: the minimiser of D_f."}
 	holds, worst := 1.0, 0.0
 	for i, separation := range c.separations {
 		var names []string
 		var fits, steps []float64
-		trained := Series{Name: fmt.Sprintf("separation %v", separation)}
-		reference := Series{Reference: true}
+		trained := experiment.Series{Name: fmt.Sprintf("separation %v", separation)}
+		reference := experiment.Series{Reference: true}
 		for k, cell := range all[i] {
 			e := NewEstimate(cell.trained)
 			t.Rows = append(t.Rows, []any{separation, cell.alpha, cell.mass, cell.best.Mean()[0], cell.best.Std()[0], number(cell.best.Value), float64(1 + len(cell.best.Others)),
@@ -141,8 +142,8 @@ func significant(e Estimate) float64 {
 }
 
 // picture shows the target and the fit of every member.
-func (h *humps) picture(separation float64, cells []*onPolicyCell) Figure {
-	f := Figure{
+func (h *humps) picture(separation float64, cells []*onPolicyCell) experiment.Figure {
+	f := experiment.Figure{
 		Title:   fmt.Sprintf("From covering to seeking: one Gaussian on two humps %v apart", separation),
 		Caption: "Dashed: the target. Lines: the minimisers of D_f for each alpha, probability per cell.",
 		X:       "coordinate", Y: "probability",
@@ -157,11 +158,11 @@ func (h *humps) picture(separation float64, cells []*onPolicyCell) Figure {
 		}
 		return out
 	}
-	f.Series = append(f.Series, Series{Name: "target", X: xs, Y: line(h.LogTarget()), Reference: true})
+	f.Series = append(f.Series, experiment.Series{Name: "target", X: xs, Y: line(h.LogTarget()), Reference: true})
 	logQ := make([]float64, len(xs))
 	for _, cell := range cells {
 		h.LogProb(cell.best.Theta, logQ)
-		f.Series = append(f.Series, Series{Name: fmt.Sprintf("alpha %v", cell.alpha), X: xs, Y: line(logQ)})
+		f.Series = append(f.Series, experiment.Series{Name: fmt.Sprintf("alpha %v", cell.alpha), X: xs, Y: line(logQ)})
 	}
 	return f
 }

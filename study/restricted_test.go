@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/driftmesh/driftmesh/internal/experiment"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/paramserver"
@@ -38,14 +39,14 @@ func train(ctx context.Context, spec *job.Spec) ([]float64, error) {
 			return nil, err
 		}
 		if _, err := u.Step(batch, nil); err != nil {
-			return nil, fmt.Errorf("%w: %w", study.ErrDiverged, err)
+			return nil, fmt.Errorf("%w: %w", experiment.ErrDiverged, err)
 		}
 	}
 	p := u.Params()
 	return u.Exact().Distribution(u.Model.NewTape(), p[:len(p)-1])
 }
 
-func cell(t *testing.T, table *study.Table, row int, column string) float64 {
+func cell(t *testing.T, table *experiment.Table, row int, column string) float64 {
 	t.Helper()
 	for i, c := range table.Columns {
 		if c == column {
@@ -147,7 +148,7 @@ func TestDivergedTrainingsAreCounted(t *testing.T) {
 	fails := func(err error) study.Trainer {
 		return func(context.Context, *job.Spec) ([]float64, error) { return nil, err }
 	}
-	table, err := study.OnPolicy(fails(study.ErrDiverged)).Run(context.Background(), given, 1)
+	table, err := study.OnPolicy(fails(experiment.ErrDiverged)).Run(context.Background(), given, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

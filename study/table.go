@@ -15,53 +15,10 @@ import (
 	"github.com/driftmesh/driftmesh/internal/job"
 )
 
-// Table is the result of a computation. Cells are numbers, texts or nil; a
-// number that is not known is nil.
-type Table struct {
-	Columns []string `json:"columns"`
-	Rows    [][]any  `json:"rows"`
-	// Values are numbers that stand for the whole table.
-	Values map[string]float64 `json:"values,omitempty"`
-	// Notes are sentences on what the table shows.
-	Notes   []string `json:"notes,omitempty"`
-	Figures []Figure `json:"figures,omitempty"`
-}
-
-// Figure is a chart of lines.
-type Figure struct {
-	Title   string   `json:"title"`
-	Caption string   `json:"caption"`
-	X       string   `json:"x"` // labels of the axes
-	Y       string   `json:"y"`
-	Series  []Series `json:"series"`
-}
-
-// Series is one line, with a band where Low and High are.
-type Series struct {
-	Name      string    `json:"name"`
-	X         []float64 `json:"x"`
-	Y         []float64 `json:"y"`
-	Low       []float64 `json:"low,omitempty"`
-	High      []float64 `json:"high,omitempty"`
-	Reference bool      `json:"reference,omitempty"` // dashed: something to compare with
-}
-
-// Computation is a kind of table by name and parameters.
-type Computation struct {
-	About string
-	// Check finds the faults of parameters, as fielderr.Errors.
-	Check func(params map[string]any) error
-	// Run gives equal tables for equal parameters and seeds.
-	Run func(ctx context.Context, params map[string]any, seed uint64) (*Table, error)
-}
-
 // Trainer trains a job to its end and returns the log-probability of every
 // object under the model that came of it. Training that diverged is an error
-// that wraps ErrDiverged. It may be called from several goroutines.
+// that wraps experiment.ErrDiverged. It may be called from several goroutines.
 type Trainer func(ctx context.Context, spec *job.Spec) (logModel []float64, err error)
-
-// ErrDiverged says that the numbers of a training stopped being finite.
-var ErrDiverged = fmt.Errorf("training diverged")
 
 // Estimate is a mean over seeds with its 95 % interval by Student's t.
 type Estimate struct {

@@ -268,7 +268,7 @@ func TestStudyOnAMesh(t *testing.T) {
 	data := t.TempDir()
 	_, addr := startServer(t, "--data", filepath.Join(data, "server"), "--init")
 	start(t, "worker", "--data", filepath.Join(data, "worker"), "--join", addr)
-	study, root := writeStudy(t, strings.NewReplacer("[0, 5]", "[0]", "seeds: 2", "seeds: 1").Replace(smallStudy))
+	study, root := studyFile(t, strings.NewReplacer("[0, 5]", "[0]", "seeds: 2", "seeds: 1").Replace(smallStudy))
 	args := []string{"experiment", "run", study, "--runs", root, "--server", addr}
 	out := ok(t, args...)
 	if !strings.Contains(out, "2 runs done, 0 of them diverged") {

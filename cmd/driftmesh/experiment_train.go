@@ -19,11 +19,12 @@ import (
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 	"github.com/driftmesh/driftmesh/paramserver/optim"
 	"github.com/driftmesh/driftmesh/policy"
+	"github.com/driftmesh/driftmesh/study"
 )
 
 // experimentComputations are the kinds of parts of a study beside training.
 func experimentComputations() map[string]experiment.Computation {
-	return map[string]experiment.Computation{}
+	return study.Computations(trainOutcome)
 }
 
 // diverged are the errors of numbers that stopped being finite.

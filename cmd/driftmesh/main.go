@@ -125,7 +125,7 @@ f-Trajectory-Balance updates.
 		{"Train", []*cobra.Command{newTrainCmd(), newUpCmd()}},
 		{"Look at a run", []*cobra.Command{newEvalCmd(), newSampleCmd(), newBestCmd(), newExportCmd()}},
 		{"Run a cluster", []*cobra.Command{newServerCmd(), newLearnerCmd(), newWorkerCmd(), newSubmitCmd(), newStatusCmd(), newEventsCmd(), newBackupCmd(), newRestoreCmd(), newMembersCmd(), newStopCmd(), newPauseCmd(), newResumeCmd(), newShareCmd()}},
-		{"Measure", []*cobra.Command{newExperimentCmd(), newStudyCmd(), newBenchCmd()}},
+		{"Measure", []*cobra.Command{newExperimentCmd(), newBenchCmd()}},
 		{"Look things up", []*cobra.Command{newEnvsCmd(), newLossesCmd(), newObjectivesCmd(), newSchemaCmd(), newVersionCmd()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title + ":"})

@@ -7432,6 +7432,213 @@ end:
 	VZEROUPPER
 	RET
 
+// func normalise_avx512(x *byte)
+// Requires: AVX, AVX512F
+TEXT ·normalise_avx512(SB), $0-8
+	MOVQ   x+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   8(AX), DX
+	MOVQ   16(AX), BX
+	MOVQ   32(AX), SI
+	MOVQ   72(AX), DI
+	MOVQ   80(AX), R8
+	VMOVSS 96(AX), X3
+
+rows:
+	VPXORD Z0, Z0, Z0
+	TESTQ  DX, DX
+	JZ     alone
+	MOVQ   R8, R9
+	MOVQ   BX, R10
+	MOVQ   DX, R11
+
+adds:
+	VMOVUPS (R10), Z1
+	VADDPS  (R11), Z1, Z1
+	VMOVUPS Z1, (R10)
+	VADDPS  Z1, Z0, Z0
+	ADDQ    $0x40, R10
+	ADDQ    $0x40, R11
+	DECQ    R9
+	JNZ     adds
+	ADDQ    48(AX), DX
+	JMP     summed
+
+alone:
+	MOVQ R8, R9
+	MOVQ BX, R10
+
+sums:
+	VADDPS (R10), Z0, Z0
+	ADDQ   $0x40, R10
+	DECQ   R9
+	JNZ    sums
+
+summed:
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VADDPS        X2, X1, X1
+	VMOVHLPS      X1, X1, X2
+	VADDPS        X2, X1, X1
+	VMOVSHDUP     X1, X2
+	VADDSS        X2, X1, X1
+	VMULSS        X3, X1, X1
+	VBROADCASTSS  X1, Z2
+	VPXORD        Z0, Z0, Z0
+	MOVQ          R8, R9
+	MOVQ          BX, R10
+	MOVQ          CX, R11
+
+centres:
+	VMOVUPS       (R10), Z1
+	VSUBPS        Z2, Z1, Z1
+	VMOVUPS       Z1, (R11)
+	VMULPS        Z1, Z1, Z1
+	VADDPS        Z1, Z0, Z0
+	ADDQ          $0x40, R10
+	ADDQ          $0x40, R11
+	DECQ          R9
+	JNZ           centres
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VADDPS        X2, X1, X1
+	VMOVHLPS      X1, X1, X2
+	VADDPS        X2, X1, X1
+	VMOVSHDUP     X1, X2
+	VADDSS        X2, X1, X1
+	VMULSS        X3, X1, X1
+	VCVTSS2SD     X1, X1, X1
+	VADDSD        88(AX), X1, X1
+	VSQRTSD       X1, X1, X1
+	MOVQ          $0x3ff0000000000000, R9
+	VMOVQ         R9, X2
+	VDIVSD        X1, X2, X1
+	VCVTSD2SS     X1, X1, X1
+	VMOVSS        X1, (SI)
+	VBROADCASTSS  X1, Z2
+	MOVQ          R8, R9
+	MOVQ          CX, R10
+
+scales:
+	VMULPS  (R10), Z2, Z1
+	VMOVUPS Z1, (R10)
+	ADDQ    $0x40, R10
+	DECQ    R9
+	JNZ     scales
+	ADDQ    56(AX), BX
+	ADDQ    40(AX), CX
+	ADDQ    $0x04, SI
+	DECQ    DI
+	JNZ     rows
+	VZEROUPPER
+	RET
+
+// func normaliseBackward_avx512(x *byte)
+// Requires: AVX, AVX512F
+TEXT ·normaliseBackward_avx512(SB), $0-8
+	MOVQ   x+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   8(AX), DX
+	MOVQ   16(AX), BX
+	MOVQ   24(AX), SI
+	MOVQ   32(AX), DI
+	MOVQ   72(AX), R8
+	MOVQ   80(AX), R9
+	VMOVSS 96(AX), X7
+
+rows:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	MOVQ   R9, R10
+	MOVQ   BX, R11
+	MOVQ   SI, R12
+
+sums:
+	VMOVUPS       (R11), Z2
+	VADDPS        Z2, Z0, Z0
+	VMULPS        (R12), Z2, Z2
+	VADDPS        Z2, Z1, Z1
+	ADDQ          $0x40, R11
+	ADDQ          $0x40, R12
+	DECQ          R10
+	JNZ           sums
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y2
+	VEXTRACTF128  $0x01, Y2, X3
+	VADDPS        X3, X2, X2
+	VMOVHLPS      X2, X2, X3
+	VADDPS        X3, X2, X2
+	VMOVSHDUP     X2, X3
+	VADDSS        X3, X2, X2
+	VMULSS        X7, X2, X2
+	VBROADCASTSS  X2, Z4
+	VEXTRACTF64X4 $0x01, Z1, Y2
+	VADDPS        Y2, Y1, Y2
+	VEXTRACTF128  $0x01, Y2, X3
+	VADDPS        X3, X2, X2
+	VMOVHLPS      X2, X2, X3
+	VADDPS        X3, X2, X2
+	VMOVSHDUP     X2, X3
+	VADDSS        X3, X2, X2
+	VMULSS        X7, X2, X2
+	VBROADCASTSS  X2, Z5
+	VBROADCASTSS  (DI), Z6
+	TESTQ         DX, DX
+	JZ            alone
+	MOVQ          R9, R10
+	MOVQ          BX, R11
+	MOVQ          SI, R12
+	MOVQ          CX, R13
+	MOVQ          DX, R14
+
+adds:
+	VMULPS  (R12), Z5, Z3
+	VMOVUPS (R11), Z2
+	VSUBPS  Z4, Z2, Z2
+	VSUBPS  Z3, Z2, Z2
+	VMULPS  Z6, Z2, Z2
+	VADDPS  (R14), Z2, Z2
+	VMOVUPS Z2, (R13)
+	ADDQ    $0x40, R11
+	ADDQ    $0x40, R12
+	ADDQ    $0x40, R13
+	ADDQ    $0x40, R14
+	DECQ    R10
+	JNZ     adds
+	ADDQ    48(AX), DX
+	JMP     done
+
+alone:
+	MOVQ R9, R10
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ CX, R13
+
+writes:
+	VMULPS  (R12), Z5, Z3
+	VMOVUPS (R11), Z2
+	VSUBPS  Z4, Z2, Z2
+	VSUBPS  Z3, Z2, Z2
+	VMULPS  Z6, Z2, Z2
+	VMOVUPS Z2, (R13)
+	ADDQ    $0x40, R11
+	ADDQ    $0x40, R12
+	ADDQ    $0x40, R13
+	DECQ    R10
+	JNZ     writes
+
+done:
+	ADDQ 56(AX), BX
+	ADDQ 64(AX), SI
+	ADDQ 40(AX), CX
+	ADDQ $0x04, DI
+	DECQ R8
+	JNZ  rows
+	VZEROUPPER
+	RET
+
 // func peak_avx512(x *byte)
 // Requires: AVX, AVX512F
 TEXT ·peak_avx512(SB), $0-8
@@ -9508,6 +9715,242 @@ end:
 	VMOVUPD Y5, 160(AX)
 	VMOVUPD Y6, 192(AX)
 	VMOVUPD Y7, 224(AX)
+	VZEROUPPER
+	RET
+
+// func normalise_avx2(x *byte)
+// Requires: AVX, AVX2
+TEXT ·normalise_avx2(SB), $0-8
+	MOVQ   x+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   8(AX), DX
+	MOVQ   16(AX), BX
+	MOVQ   32(AX), SI
+	MOVQ   72(AX), DI
+	MOVQ   80(AX), R8
+	VMOVSS 96(AX), X4
+
+rows:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	TESTQ  DX, DX
+	JZ     alone
+	MOVQ   R8, R9
+	MOVQ   BX, R10
+	MOVQ   DX, R11
+
+adds:
+	VMOVUPS (R10), Y2
+	VADDPS  (R11), Y2, Y2
+	VMOVUPS Y2, (R10)
+	VADDPS  Y2, Y0, Y0
+	VMOVUPS 32(R10), Y2
+	VADDPS  32(R11), Y2, Y2
+	VMOVUPS Y2, 32(R10)
+	VADDPS  Y2, Y1, Y1
+	ADDQ    $0x40, R10
+	ADDQ    $0x40, R11
+	DECQ    R9
+	JNZ     adds
+	ADDQ    48(AX), DX
+	JMP     summed
+
+alone:
+	MOVQ R8, R9
+	MOVQ BX, R10
+
+sums:
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	ADDQ   $0x40, R10
+	DECQ   R9
+	JNZ    sums
+
+summed:
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDSS       X1, X0, X0
+	VMULSS       X4, X0, X0
+	VBROADCASTSS X0, Y3
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	MOVQ         R8, R9
+	MOVQ         BX, R10
+	MOVQ         CX, R11
+
+centres:
+	VMOVUPS      (R10), Y2
+	VSUBPS       Y3, Y2, Y2
+	VMOVUPS      Y2, (R11)
+	VMULPS       Y2, Y2, Y2
+	VADDPS       Y2, Y0, Y0
+	VMOVUPS      32(R10), Y2
+	VSUBPS       Y3, Y2, Y2
+	VMOVUPS      Y2, 32(R11)
+	VMULPS       Y2, Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	ADDQ         $0x40, R10
+	ADDQ         $0x40, R11
+	DECQ         R9
+	JNZ          centres
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDSS       X1, X0, X0
+	VMULSS       X4, X0, X0
+	VCVTSS2SD    X0, X0, X0
+	VADDSD       88(AX), X0, X0
+	VSQRTSD      X0, X0, X0
+	MOVQ         $0x3ff0000000000000, R9
+	VMOVQ        R9, X1
+	VDIVSD       X0, X1, X0
+	VCVTSD2SS    X0, X0, X0
+	VMOVSS       X0, (SI)
+	VBROADCASTSS X0, Y3
+	MOVQ         R8, R9
+	MOVQ         CX, R10
+
+scales:
+	VMULPS  (R10), Y3, Y2
+	VMOVUPS Y2, (R10)
+	VMULPS  32(R10), Y3, Y2
+	VMOVUPS Y2, 32(R10)
+	ADDQ    $0x40, R10
+	DECQ    R9
+	JNZ     scales
+	ADDQ    56(AX), BX
+	ADDQ    40(AX), CX
+	ADDQ    $0x04, SI
+	DECQ    DI
+	JNZ     rows
+	VZEROUPPER
+	RET
+
+// func normaliseBackward_avx2(x *byte)
+// Requires: AVX, AVX2
+TEXT ·normaliseBackward_avx2(SB), $0-8
+	MOVQ   x+0(FP), AX
+	MOVQ   (AX), CX
+	MOVQ   8(AX), DX
+	MOVQ   16(AX), BX
+	MOVQ   24(AX), SI
+	MOVQ   32(AX), DI
+	MOVQ   72(AX), R8
+	MOVQ   80(AX), R9
+	VMOVSS 96(AX), X5
+
+rows:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y2, Y2, Y2
+	VXORPS Y1, Y1, Y1
+	VXORPS Y3, Y3, Y3
+	MOVQ   R9, R10
+	MOVQ   BX, R11
+	MOVQ   SI, R12
+
+sums:
+	VMOVUPS      (R11), Y4
+	VADDPS       Y4, Y0, Y0
+	VMULPS       (R12), Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VMOVUPS      32(R11), Y4
+	VADDPS       Y4, Y1, Y1
+	VMULPS       32(R12), Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	ADDQ         $0x40, R11
+	ADDQ         $0x40, R12
+	DECQ         R10
+	JNZ          sums
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDSS       X1, X0, X0
+	VMULSS       X5, X0, X0
+	VBROADCASTSS X0, Y0
+	VADDPS       Y3, Y2, Y1
+	VEXTRACTF128 $0x01, Y1, X2
+	VADDPS       X2, X1, X1
+	VMOVHLPS     X1, X1, X2
+	VADDPS       X2, X1, X1
+	VMOVSHDUP    X1, X2
+	VADDSS       X2, X1, X1
+	VMULSS       X5, X1, X1
+	VBROADCASTSS X1, Y2
+	VBROADCASTSS (DI), Y3
+	TESTQ        DX, DX
+	JZ           alone
+	MOVQ         R9, R10
+	MOVQ         BX, R11
+	MOVQ         SI, R12
+	MOVQ         CX, R13
+	MOVQ         DX, R14
+
+adds:
+	VMULPS  (R12), Y2, Y1
+	VMOVUPS (R11), Y4
+	VSUBPS  Y0, Y4, Y4
+	VSUBPS  Y1, Y4, Y4
+	VMULPS  Y3, Y4, Y4
+	VADDPS  (R14), Y4, Y4
+	VMOVUPS Y4, (R13)
+	VMULPS  32(R12), Y2, Y1
+	VMOVUPS 32(R11), Y4
+	VSUBPS  Y0, Y4, Y4
+	VSUBPS  Y1, Y4, Y4
+	VMULPS  Y3, Y4, Y4
+	VADDPS  32(R14), Y4, Y4
+	VMOVUPS Y4, 32(R13)
+	ADDQ    $0x40, R11
+	ADDQ    $0x40, R12
+	ADDQ    $0x40, R13
+	ADDQ    $0x40, R14
+	DECQ    R10
+	JNZ     adds
+	ADDQ    48(AX), DX
+	JMP     done
+
+alone:
+	MOVQ R9, R10
+	MOVQ BX, R11
+	MOVQ SI, R12
+	MOVQ CX, R13
+
+writes:
+	VMULPS  (R12), Y2, Y1
+	VMOVUPS (R11), Y4
+	VSUBPS  Y0, Y4, Y4
+	VSUBPS  Y1, Y4, Y4
+	VMULPS  Y3, Y4, Y4
+	VMOVUPS Y4, (R13)
+	VMULPS  32(R12), Y2, Y1
+	VMOVUPS 32(R11), Y4
+	VSUBPS  Y0, Y4, Y4
+	VSUBPS  Y1, Y4, Y4
+	VMULPS  Y3, Y4, Y4
+	VMOVUPS Y4, 32(R13)
+	ADDQ    $0x40, R11
+	ADDQ    $0x40, R12
+	ADDQ    $0x40, R13
+	DECQ    R10
+	JNZ     writes
+
+done:
+	ADDQ 56(AX), BX
+	ADDQ 64(AX), SI
+	ADDQ 40(AX), CX
+	ADDQ $0x04, DI
+	DECQ R8
+	JNZ  rows
 	VZEROUPPER
 	RET
 

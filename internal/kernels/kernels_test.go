@@ -119,6 +119,10 @@ func checkProducts(t failer, r *rand.Rand, m, n, k int) {
 	}
 
 	c := clone(before)
+	kernels.Mul(c, a, b)
+	wantClose(t, c, before, func(i, j int) float64 { return sums[i*n+j] })
+
+	c = clone(before)
 	kernels.MulTN(c, turned, b)
 	wantClose(t, c, before, func(i, j int) float64 { return at(before, i, j) + sums[i*n+j] })
 

@@ -5,7 +5,8 @@ import "math"
 // NormEpsilon is added to the variance of a row before its root (PyTorch's default).
 const NormEpsilon = 1e-5
 
-// normChains is how many chains of sums run along a row.
+// normChains is how many chains of sums run along a row. All levels give the same
+// bits; rows of whole multiples of it are the fast ones.
 const normChains = 16
 
 // Normalise writes the rows of x with mean 0 and variance 1 to dst, and what they
@@ -25,6 +26,11 @@ func Normalise(dst, x, add Matrix, scale []float32) {
 		}
 	}
 	if x.Cols == 0 {
+		return
+	}
+	scale = scale[:x.Rows]
+	if level != Go && x.Rows > 0 && x.Cols%normChains == 0 {
+		normalise(dst, x, add, scale)
 		return
 	}
 	over := 1 / float32(x.Cols)
@@ -63,6 +69,11 @@ func NormaliseBackward(dst, base, grad, y Matrix, scale []float32) {
 		}
 	}
 	if y.Cols == 0 {
+		return
+	}
+	scale = scale[:y.Rows]
+	if level != Go && y.Rows > 0 && y.Cols%normChains == 0 {
+		normaliseBackward(dst, base, grad, y, scale)
 		return
 	}
 	over := 1 / float32(y.Cols)

@@ -199,6 +199,16 @@ func adam_avx512(x *byte)
 //go:noescape
 func sumSquares_avx512(x *byte)
 
+// normalise_avx512 normalises rows.
+//
+//go:noescape
+func normalise_avx512(x *byte)
+
+// normaliseBackward_avx512 is the backward pass of normalise.
+//
+//go:noescape
+func normaliseBackward_avx512(x *byte)
+
 // peak_avx512 makes rounds of independent fused sums.
 //
 //go:noescape
@@ -288,6 +298,16 @@ func adam_avx2(x *byte)
 //
 //go:noescape
 func sumSquares_avx2(x *byte)
+
+// normalise_avx2 normalises rows.
+//
+//go:noescape
+func normalise_avx2(x *byte)
+
+// normaliseBackward_avx2 is the backward pass of normalise.
+//
+//go:noescape
+func normaliseBackward_avx2(x *byte)
 
 // peak_avx2 makes rounds of independent fused sums.
 //

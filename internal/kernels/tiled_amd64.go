@@ -221,6 +221,41 @@ func squareBlocks(sums *[chains]float64, data []float32) int {
 	return n * chains
 }
 
+// normArgs is what gen/norm.go reads.
+type normArgs struct {
+	dst, base, x, y, scale      *float32
+	dstRow, baseRow, xRow, yRow int // bytes
+	rows, blocks                int
+	epsilon                     float64
+	over                        float32
+}
+
+func normalise(dst, x, add Matrix, scale []float32) {
+	a := normArgs{
+		dst: &dst.Data[0], base: first(add.Data), x: &x.Data[0], scale: &scale[0],
+		dstRow: 4 * dst.Stride, baseRow: 4 * add.Stride, xRow: 4 * x.Stride,
+		rows: x.Rows, blocks: x.Cols / normChains, epsilon: NormEpsilon, over: 1 / float32(x.Cols),
+	}
+	if level == AVX512 {
+		normalise_avx512((*byte)(unsafe.Pointer(&a)))
+	} else {
+		normalise_avx2((*byte)(unsafe.Pointer(&a)))
+	}
+}
+
+func normaliseBackward(dst, base, grad, y Matrix, scale []float32) {
+	a := normArgs{
+		dst: &dst.Data[0], base: first(base.Data), x: &grad.Data[0], y: &y.Data[0], scale: &scale[0],
+		dstRow: 4 * dst.Stride, baseRow: 4 * base.Stride, xRow: 4 * grad.Stride, yRow: 4 * y.Stride,
+		rows: y.Rows, blocks: y.Cols / normChains, over: 1 / float32(y.Cols),
+	}
+	if level == AVX512 {
+		normaliseBackward_avx512((*byte)(unsafe.Pointer(&a)))
+	} else {
+		normaliseBackward_avx2((*byte)(unsafe.Pointer(&a)))
+	}
+}
+
 // transposeArgs is what gen/vectors.go reads.
 type transposeArgs struct {
 	dst, src       *float32

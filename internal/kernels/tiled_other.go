@@ -15,3 +15,5 @@ func adamBlocks(_, _, _, _ []float32, _ AdamStep) int          { panic(none) }
 func squareBlocks(*[chains]float64, []float32) int             { panic(none) }
 func transposeTiles(_, _ Matrix) (rows, cols int)              { panic(none) }
 func peak(int) float64                                         { panic(none) }
+func normalise(_, _, _ Matrix, _ []float32)                    { panic(none) }
+func normaliseBackward(_, _, _, _ Matrix, _ []float32)         { panic(none) }

@@ -30,6 +30,8 @@ func main() {
 		sumRows(i)
 		adam(i)
 		sumSquares(i)
+		normalise(i)
+		normaliseBackward(i)
 		peak(i)
 	}
 	transpose8()

@@ -130,10 +130,17 @@ func (l *listedEnv) NumStates() int           { return len(l.nodes) }
 func (l *listedEnv) NumObjects() int          { return len(l.logR) }
 func (l *listedEnv) LogRewards(out []float64) { copy(out, l.logR) }
 
-// Load gives the row a node of its own: the list is shared between goroutines.
+// Load gives the row a node of the States' own: the list is shared between goroutines.
 func (l *listedEnv) Load(s envs.States, row, state int) {
-	alone := *l.nodes[state]
-	s.(*states).rows[row] = &alone
+	g, x := s.(*states), l.nodes[state]
+	if known := g.known[string(x.state)]; known != nil {
+		g.rows[row] = known
+		return
+	}
+	alone := *x
+	if g.rows[row] = &alone; len(g.known) < g.limit {
+		g.known[string(alone.state)] = &alone
+	}
 }
 
 func (l *listedEnv) Child(state, action int) (to int, terminal bool) {

@@ -14,10 +14,10 @@ PEERFLAGS ?=
 KILLS   ?= 50
 export CGO_ENABLED ?= 0
 
-.PHONY: build run test accept race torture failover swarm netns fuzz bench bench-kernels bench-mesh bench-peers bench-ray bench-scale lint verify table clean help
+.PHONY: .venv build run test accept race torture failover swarm netns fuzz bench bench-kernels bench-mesh bench-peers bench-ray bench-scale bench-plugin lint verify table clean help
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[.a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 build: ## build bin/driftmesh
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/driftmesh
@@ -29,10 +29,13 @@ bin/chaos:
 run: build ## train 4-D hypergrid on a local mesh: one server, two workers (SEED=1)
 	$(BIN) up $(JOB) --servers 1 --workers 2 --set seed=$(SEED)
 
-test: ## all tests (real processes and sockets on loopback included)
+.venv: ## Python 3.11 or newer with the package driftmesh, for plugins and their tests
+	./python/venv.sh
+
+test: .venv ## all tests (real processes and sockets on loopback included)
 	$(GO) test ./...
 
-race: ## the packages with goroutines, under the race detector
+race: .venv ## the packages with goroutines, under the race detector
 	CGO_ENABLED=1 $(GO) test -race -short ./cluster/... ./paramserver/... ./sampler/... ./internal/... ./cmd/...
 
 accept: ## what `make run` promises, measured for three seeds (minutes)
@@ -88,6 +91,9 @@ lint: ## gofmt, vet and the project's own rules
 	$(GO) test ./internal/lint
 
 verify: lint test race ## what a change must pass
+
+bench-plugin: .venv ## rewards per second through a Python plugin, 512 objects a request
+	$(GO) test ./internal/plugin -run '^$$' -bench Rewards -benchtime 2s
 
 clean: ## remove what was built and run
 	rm -rf bin runs cover.out

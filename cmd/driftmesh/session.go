@@ -12,7 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/internal/display"
+	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/runs"
 	"github.com/driftmesh/driftmesh/internal/safetensors"
@@ -48,6 +50,11 @@ func (f *jobFlags) load(path string) (*job.Spec, *paramserver.Updater, error) {
 	u, err := paramserver.NewUpdater(spec)
 	if err != nil {
 		return nil, nil, src.Locate(err)
+	}
+	if remote, ok := u.Env.(envs.Remote); ok {
+		if err := remote.Ready(); err != nil {
+			return nil, nil, src.Locate(fielderr.Prefix("reward", err))
+		}
 	}
 	return spec, u, nil
 }

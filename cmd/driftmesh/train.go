@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver"
@@ -69,6 +70,9 @@ func train(cmd *cobra.Command, f *jobFlags, path string) (err error) {
 	r, err := newLocalRun(spec, u)
 	if err != nil {
 		return err
+	}
+	if u.Inexact != nil && !errors.Is(u.Inexact, envs.ErrNotEnumerable) {
+		s.note("warning: no exact metrics: %v", u.Inexact)
 	}
 	r.threads = runtime.GOMAXPROCS(0)
 	r.seconds, r.evalSeconds = s.seconds, s.evalSeconds

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/driftmesh/driftmesh/internal/plugin/plugintest"
+)
+
+// TestPythonExamples trains the examples of docs/PYTHON.md as they stand there.
+func TestPythonExamples(t *testing.T) {
+	plugintest.Need(t)
+	for _, name := range []string{"reward", "env"} {
+		dir := t.TempDir()
+		out := ok(t, "train", "../../examples/python/"+name+".yaml", "--runs", dir, "--plain", "--set", "train.updates=300", "--set", "eval.every=0")
+		if !strings.Contains(out, "finished after 300 updates") || !strings.Contains(out, "(exact)") {
+			t.Errorf("%s:\n%s", name, out)
+		}
+		r := command(t, "eval", filepath.Join(dir, name), "--allow-plugins", "../../examples/python", "--samples", "64", "--json")
+		e := decode(t, r.stdout)
+		if exact, _ := e["exact"].(map[string]any); r.code != exitOK || exact == nil || exact["distances"].(map[string]any)["tv"].(float64) > 0.5 {
+			t.Errorf("%s: eval %+v", name, r)
+		}
+		if r := command(t, "sample", filepath.Join(dir, name)); r.code != exitBadInput || !strings.Contains(r.stderr, "--allow-plugins") {
+			t.Errorf("%s: a program ran without permission: %+v", name, r)
+		}
+	}
+}
+
+// TestPluginFaultsInTrain: a job whose program cannot run is refused before there is a
+// folder, and an object without a reward ends the run with its name.
+func TestPluginFaultsInTrain(t *testing.T) {
+	plugintest.Need(t)
+	dir := t.TempDir()
+	for _, c := range []struct{ set, says string }{
+		{"reward.command=[python3, nowhere.py]", "holds no nowhere.py"},
+		{"reward.command=[python3, -c, 'print(1)']", "options of the interpreter are refused"},
+		{"reward.command=[/bin/true]", "/bin/true is not in "},
+		{"reward.command=[flaky.py]", "a script of Python is [python3, flaky.py]"},
+	} {
+		r := command(t, "train", "testdata/plugins/flaky.yaml", "--runs", filepath.Join(dir, "runs"), "--plain", "--set", c.set)
+		if r.code != exitBadInput || !strings.Contains(r.stderr, "reward.command") || !strings.Contains(r.stderr, c.says) {
+			t.Errorf("%s: %+v", c.set, r)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "runs")); err == nil {
+		t.Error("there is a folder all the same")
+	}
+	r := command(t, "train", "testdata/plugins/flaky.yaml", "--runs", filepath.Join(dir, "runs"), "--plain", "--set", "reward.command=[python3, flaky.py, "+dir+"]")
+	if r.code != exitFailed || !strings.Contains(r.stderr, `object "(3,3)": reward nan; want a finite number above 0`) {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestPluginsInTheMesh: a reward that crashes, hangs and does not know one object, in
+// the worker that may run it. Every accepted trajectory is archived once, with its
+// reward; those without a reward are refused; a server never runs the program, nor
+// does a worker without permission.
+func TestPluginsInTheMesh(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	plugintest.Need(t)
+	data := t.TempDir()
+	_, addr := startServer(t, "--data", filepath.Join(data, "server"), "--init")
+	worker := start(t, "worker", "--data", filepath.Join(data, "worker"), "--join", addr, "--allow-plugins", "testdata/plugins", "--allow-plugins", "../../examples/python")
+	r := command(t, "submit", "testdata/plugins/flaky.yaml", "--server", addr, "--set", "reward.command=[python3, flaky.py, "+data+"]")
+	if r.code != exitOK {
+		t.Fatalf("%+v", r)
+	}
+	until(t, "the job is finished", func() bool { return jobStatus(t, addr, "flaky")["status"] == "finished" })
+	rows := map[string]bool{}
+	for _, line := range strings.Split(strings.TrimSpace(ok(t, "export", "flaky", "--server", addr)), "\n") {
+		var row struct {
+			Object    string
+			LogReward float64 `json:"log_reward"`
+			Session   string
+			Seq       int64
+		}
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Fatal(err)
+		}
+		var x, y int
+		fmt.Sscanf(row.Object, "(%d,%d)", &x, &y)
+		if row.Object == "(3,3)" || math.Abs(row.LogReward-math.Log(float64(1+x+y))) > 1e-12 {
+			t.Errorf("archived: %+v", row)
+		}
+		key := fmt.Sprint(row.Session, row.Seq)
+		if rows[key] {
+			t.Errorf("archived twice: %+v", row)
+		}
+		rows[key] = true
+	}
+	if n := jobStatus(t, addr, "flaky")["trajectories"].(float64); n != 40*16 || len(rows) != 40*16 {
+		t.Errorf("%v trajectories trained on, %d archived; want 640", n, len(rows))
+	}
+	log := worker.stderr.String()
+	for _, want := range []string{"signal: aborted", "no answer within 2s", `object \"(3,3)\": reward nan`} {
+		if !strings.Contains(strings.ReplaceAll(log, `\\\"`, `\"`), want) {
+			t.Errorf("the worker does not say %q:\n%s", want, log)
+		}
+	}
+
+	// An environment is asked by learners too, and this server may not.
+	if r := command(t, "submit", "../../examples/python/env.yaml", "--server", addr); r.code != exitBadInput || !strings.Contains(r.stderr, "--allow-plugins") {
+		t.Errorf("a server without permission takes an environment: %+v", r)
+	}
+	pythonTests(t, addr)
+
+	stranger := start(t, "worker", "--data", filepath.Join(data, "stranger"), "--join", addr)
+	if r := command(t, "submit", "testdata/plugins/flaky.yaml", "--server", addr, "--set", "name=more", "--set", "train.updates=1000000", "--set", "reward.command=[python3, flaky.py, "+data+"]"); r.code != exitOK {
+		t.Fatalf("%+v", r)
+	}
+	stranger.until(t, "the worker without permission refuses", func() bool {
+		return strings.Contains(stranger.stderr.String(), "this process runs no programs of jobs without --allow-plugins")
+	})
+}
+
+// pythonTests runs python/tests with this binary and a server.
+func pythonTests(t *testing.T, addr string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), filepath.Join(plugintest.Root(), ".venv", "bin", "python"), "-W", "error::ResourceWarning", "-m", "unittest", "discover", "-s", "python/tests")
+	cmd.Dir = plugintest.Root()
+	cmd.Env = append(os.Environ(), asCommand+"=1", "DRIFTMESH="+self, "DRIFTMESH_SERVER="+addr)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "OK") {
+		t.Errorf("python/tests: %v\n%s", err, out)
+	}
+}

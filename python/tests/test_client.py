@@ -1,0 +1,89 @@
+"""The client, with the binary that $DRIFTMESH names and a run that it makes."""
+
+import os
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+import numpy as np
+
+import driftmesh
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@unittest.skipUnless(os.environ.get("DRIFTMESH"), "DRIFTMESH names no binary; go test ./cmd/driftmesh -run Python runs this")
+class Runs(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.client = driftmesh.Client()
+        subprocess.run(
+            [cls.client.binary, "train", ROOT / "examples/python/reward.yaml", "--runs", cls.folder.name, "--plain", "--set", "train.updates=200"],
+            check=True, capture_output=True)
+        cls.run_folder = os.path.join(cls.folder.name, "reward")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def test_checkpoint(self):
+        got = driftmesh.load_checkpoint(self.run_folder)
+        self.assertEqual(got["log_z"].shape, (1,))
+        self.assertTrue(all(t.dtype == np.float32 and np.isfinite(t).all() for t in got.values()))
+        self.assertIn(64, [d for t in got.values() for d in t.shape])
+        with self.assertRaises(FileNotFoundError):
+            driftmesh.load_checkpoint(self.folder.name + "/nowhere")
+
+    def test_torch(self):
+        try:
+            import torch
+        except ImportError:
+            self.skipTest("torch is not installed")
+        self.assertIsInstance(driftmesh.load_checkpoint(self.run_folder, torch=True)["log_z"], torch.Tensor)
+
+    def test_metrics(self):
+        rows = driftmesh.load_metrics(self.run_folder)
+        self.assertEqual(rows[-1]["version"], 200)
+        self.assertLess(rows[-1]["tv"], 1)
+
+    def test_sample(self):
+        got = self.client.sample(self.run_folder, n=20, seed=3, allow_plugins=[ROOT / "examples/python"])
+        self.assertEqual(len(got), 20)
+        x = driftmesh.numbers([g["object"] for g in got])
+        self.assertEqual(x.shape, (20, 2))
+        want = np.log(0.001 + (x.max(axis=1) - x.min(axis=1) >= 6))
+        np.testing.assert_allclose([g["log_reward"] for g in got], want)
+
+    def test_best(self):
+        self.assertAlmostEqual(self.client.best(self.run_folder, n=3)[0]["log_reward"], np.log(1.001))
+
+    def test_errors(self):
+        with self.assertRaises(driftmesh.DriftmeshError) as e:
+            self.client.sample(self.run_folder, n=1)  # without permission
+        self.assertEqual(e.exception.code, 2)
+        self.assertIn("--allow-plugins", str(e.exception))
+
+
+@unittest.skipUnless(os.environ.get("DRIFTMESH_SERVER"), "DRIFTMESH_SERVER names no server; go test ./cmd/driftmesh -run Python runs this")
+class Mesh(unittest.TestCase):
+    def test_job(self):
+        c = driftmesh.Client(servers=os.environ["DRIFTMESH_SERVER"])
+        name = c.submit(ROOT / "examples/python/reward.yaml", sets=["name=python-client", "train.updates=150", "mesh.archive=all"])
+        versions = [s["version"] for s in c.watch(name, every=0.1)]
+        self.assertEqual(versions, sorted(versions))
+        end = c.status(name)
+        self.assertEqual((end["status"], end["version"]), ("finished", 150))
+        got = c.archive(name)
+        self.assertEqual(len(got), end["trajectories"])
+        x = driftmesh.numbers(list(got["object"]))
+        np.testing.assert_allclose(got["log_reward"], np.log(0.001 + (x.max(axis=1) - x.min(axis=1) >= 6)))
+        self.assertFalse(got.duplicated(["session", "seq"]).any())
+        self.assertIn(name, [j["id"] for j in c.status()["jobs"]])
+        with self.assertRaises(driftmesh.DriftmeshError):
+            c.submit({"name": "bad", "env": {"name": "hypergird"}})
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -262,6 +262,9 @@ func checkAxes(at string, axes []axis) error {
 		errs = append(errs, fielderr.New(at+"axes", len(axes), fmt.Sprintf("at most %d axes", maxAxes)))
 	}
 	for _, a := range axes {
+		if a.Path == "seed" || a.Path == "name" {
+			errs = append(errs, fielderr.New(at+"axes."+a.Path, a.Path, "a field that decides a result; seeds are given by seeds"))
+		}
 		if len(a.Values) == 0 {
 			errs = append(errs, fielderr.New(at+"axes."+a.Path, nil, "a list of values, such as [0, 50]"))
 		}

@@ -220,14 +220,18 @@ func replaceAxes(axes, by []axis) []axis {
 }
 
 // Tasks lists every cell with every seed: part by part, one seed of all cells
-// before the next, so that what can be compared is there early.
+// before the next, so that what can be compared is there early. What several
+// cells have in common is one task.
 func (p *Plan) Tasks() []Task {
 	var out []Task
+	seen := map[string]bool{}
 	for _, part := range p.Parts {
 		for _, seed := range part.Seeds {
 			for _, c := range part.Cells {
-				if c.Refused == "" {
-					out = append(out, Task{c, seed, c.taskID(seed)})
+				id := c.taskID(seed)
+				if c.Refused == "" && !seen[id] {
+					seen[id] = true
+					out = append(out, Task{c, seed, id})
 				}
 			}
 		}
@@ -268,7 +272,7 @@ func (e *expansion) base() (strictyaml.Part, string, error) {
 		path = filepath.Join(s.dir, path)
 	}
 	info, err := os.Stat(path)
-	if err == nil && (info.IsDir() || info.Size() > maxFile) {
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxFile) {
 		err = fmt.Errorf("not a file of at most %d bytes", maxFile)
 	}
 	var data []byte

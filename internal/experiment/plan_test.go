@@ -126,6 +126,24 @@ func TestSetsShareWhatIsEqual(t *testing.T) {
 	}
 }
 
+// TestEqualCellsAreOneTask: two parts that ask for the same job share its folder,
+// and never train it twice, least of all at once.
+func TestEqualCellsAreOneTask(t *testing.T) {
+	p := mustPlan(t, `name: twins
+base: {env: {name: hypergrid}}
+seeds: 2
+parts:
+  a: {axes: {train.lag: [0, 5]}}
+  b: {variants: {on-policy: {train.lag: 0}, same: {train.batch: 16}, slow: {train.lag: 9}}}
+`, "")
+	if n := len(p.Tasks()); n != 6 {
+		t.Errorf("%d tasks for three jobs and two seeds", n)
+	}
+	if _, err := Parse("x.yaml", []byte("name: x\naxes: {seed: [1, 2]}\n")); err == nil || !strings.Contains(err.Error(), "x.yaml:2:14: axes.seed") {
+		t.Errorf("an axis of seeds: %v", err)
+	}
+}
+
 func TestFaultsHaveLines(t *testing.T) {
 	for _, c := range []struct{ name, old, new, want string }{
 		{"unknown field", "seeds: 3", "seed: 3", `grid.yaml:8:1: seed: unknown field; did you mean seeds?`},
@@ -285,4 +303,22 @@ func planOf(t *rapid.T, text []byte) *Plan {
 		t.Fatalf("%v in\n%s", err, text)
 	}
 	return p
+}
+
+// FuzzStudy: whatever a file says, it is refused or expanded within the caps.
+func FuzzStudy(f *testing.F) {
+	f.Add([]byte(grid))
+	f.Add([]byte("name: x\nbase: [1]\naxes: {a.b: [1, {c: d}]}\nseeds: [1, -1]\n"))
+	f.Add([]byte("name: x\nkind: y\nvariants: {a: {}, b: {}}\nselect: [{variant: [a]}]\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, err := Parse("fuzz.yaml", text)
+		if err != nil {
+			return
+		}
+		for _, set := range s.Sets() {
+			if p, err := s.Plan(set, Checks{}); err == nil && len(p.Tasks()) > maxTasks {
+				t.Fatalf("%d tasks", len(p.Tasks()))
+			}
+		}
+	})
 }

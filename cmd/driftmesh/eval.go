@@ -121,7 +121,7 @@ func newEvalCmd() *cobra.Command {
 	fl.BoolVar(&asJSON, "json", false, "as JSON")
 	addAllowPlugins(fl, &allow, noPlugins)
 	fl.IntVar(&ask.Samples, "samples", 4096, "trajectories of P_F to estimate from")
-	fl.IntVar(&ask.TestSet, "test-set", 0, "backward trajectories for each object of the environment's test set (default: the job's eval.test_set)")
+	fl.IntVar(&ask.TestSet, "test-set", 0, "backward trajectories for each test object (default: the job's eval.test_set)")
 	fl.IntVar(&ask.TopK, "top-k", 100, "best distinct samples to describe")
 	return cmd
 }

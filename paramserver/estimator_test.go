@@ -175,14 +175,18 @@ func (k knowing) Point(s envs.States, row int, out []float64) {
 
 func (k knowing) NumModes() int                   { return k.Enumerable.(envs.Moded).NumModes() }
 func (k knowing) Mode(s envs.States, row int) int { return k.Enumerable.(envs.Moded).Mode(s, row) }
-func (k knowing) Modes(s envs.States, row int, visit func(int)) {
-	if m := k.Mode(s, row); m >= 0 {
-		visit(0)
-		if m > 0 {
-			visit(m)
-		}
+func (k knowing) AppendModes(dst []int, s envs.States, row int) []int {
+	m := k.Mode(s, row)
+	if m >= 0 {
+		dst = append(dst, 0)
 	}
+	if m > 0 {
+		dst = append(dst, m)
+	}
+	return dst
 }
+
+var _ envs.Overlapping = knowing{}
 
 // TestTestSet: with many backward trajectories the correlations are those of the
 // exact distribution, even to ties.

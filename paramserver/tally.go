@@ -15,7 +15,7 @@ type tally struct {
 	moded  envs.Moded   // nil without modes
 	hit    *metrics.Modes
 	of     []int     // modes of an object
-	shares []float64 // by mode; nil for too many
+	shares []float64 // samples in each mode, and at the end their share; nil for too many modes
 	points []float64 // of the first samples; nil where objects are no points
 }
 
@@ -60,7 +60,7 @@ func (t *tally) add(s envs.States, row int, logReward float64) {
 func (t *tally) share(s envs.States, row int) {
 	t.of = envs.AppendModes(t.of[:0], t.moded, s, row)
 	for _, mode := range t.of {
-		t.shares[mode] += 1 / float64(t.n)
+		t.shares[mode]++
 	}
 }
 
@@ -71,6 +71,9 @@ func (t *tally) report(version uint64, out *Estimates) (err error) {
 		out.TopK = &top
 	}
 	if t.moded != nil {
+		for i := range t.shares {
+			t.shares[i] /= float64(t.n)
+		}
 		out.Modes = &SampledModes{Hit: t.hit.Found(), Total: t.hit.Len(), Shares: t.shares}
 	}
 	if t.counts != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -145,13 +146,17 @@ func printEstimates(w io.Writer, e *paramserver.Estimates) {
 		fmt.Fprintf(w, "  modes   %d of %d hit by the samples\n", m.Hit, m.Total)
 	}
 	if k := e.TopK; k != nil && k.K > 0 {
-		fmt.Fprintf(w, "  top %-3d mean R %.4g, log R %.4f, diversity %.4f (%d distinct samples)\n", k.K, k.Reward, k.LogReward, k.Diversity, k.Distinct)
+		fmt.Fprintf(w, "  top %-3d mean R %.4g, log R %.4f", k.K, k.Reward, k.LogReward)
+		if !math.IsNaN(k.Diversity) {
+			fmt.Fprintf(w, ", diversity %.4f", k.Diversity)
+		}
+		fmt.Fprintf(w, " (%d distinct samples)\n", k.Distinct)
 	}
 	if t := e.TestSet; t != nil {
 		fmt.Fprintf(w, "  test    Spearman %.4f, Pearson %.4f of log-probability and log-reward (%d objects, %d trajectories each)\n", t.Spearman, t.Pearson, t.Objects, t.PerObject)
 	}
 	if s := e.Sinkhorn; s != nil {
-		fmt.Fprintf(w, "  Sinkhorn %.4f (squared distance, ε %.3g)\n", s.Cost, s.Epsilon)
+		fmt.Fprintf(w, "  transport to the target's own samples costs %.4f (Sinkhorn, squared distance, ε %.3g)\n", s.Cost, s.Epsilon)
 	}
 }
 

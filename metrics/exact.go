@@ -25,6 +25,9 @@ type Report struct {
 	Modes []ModeMass `json:"modes"`
 	// ModesHeld counts the modes that the model holds.
 	ModesHeld int `json:"modes_held"`
+	// Conditions are what the model does under each condition of an
+	// envs.Conditional; absent for others.
+	Conditions []ConditionReport `json:"conditions,omitempty"`
 }
 
 // ModeMass compares the probability of one mode.
@@ -55,6 +58,7 @@ type Evaluator struct {
 	logZ      float64
 	members   []member // which object is of which mode
 	numModes  int
+	given     *conditions   // nil without conditions
 	row       envs.States   // one state, to load numbered states into
 	chunk     policy.States // what a model reads of some of them
 }
@@ -80,6 +84,11 @@ func NewEvaluator(env envs.Env, exponent float64) (*Evaluator, error) {
 	if m, ok := env.(envs.Moded); ok && m.NumModes() > 0 {
 		v.numModes = m.NumModes()
 		if v.members, err = modesOfObjects(e, m); err != nil {
+			return nil, err
+		}
+	}
+	if c, ok := env.(envs.Conditional); ok {
+		if v.given, err = newConditions(e, c); err != nil {
 			return nil, err
 		}
 	}
@@ -140,6 +149,9 @@ func (v *Evaluator) Report(logModel []float64) (*Report, error) {
 			r.ModesHeld++
 		}
 	}
+	if v.given != nil {
+		r.Conditions = v.given.report(v.logTarget, logModel)
+	}
 	return r, nil
 }
 
@@ -169,16 +181,27 @@ func Exact(env envs.Env, logPF envs.LogPolicy) (*Report, error) {
 // member says that an object is of a mode. Modes may share objects.
 type member struct{ object, mode int32 }
 
-// modesOfObjects finishes every state in every way to see its object's modes.
-func modesOfObjects(e envs.Enumerable, m envs.Moded) ([]member, error) {
+// modesOfObjects lists which object is of which mode.
+func modesOfObjects(e envs.Enumerable, m envs.Moded) (out []member, err error) {
+	var modes []int
+	err = eachObject(e, func(s envs.States, object int) {
+		modes = envs.AppendModes(modes[:0], m, s, 0)
+		for _, mode := range modes {
+			out = append(out, member{int32(object), int32(mode)})
+		}
+	})
+	return out, err
+}
+
+// eachObject finishes every state in every way and visits each object once, in row 0
+// of s.
+func eachObject(e envs.Enumerable, visit func(s envs.States, object int)) error {
 	var (
-		s     = e.NewStates(1)
-		mask  = make([]bool, e.Spec().Actions)
-		seen  = make([]bool, e.NumObjects())
-		row   = []int32{0}
-		act   = []int32{0}
-		modes []int
-		out   []member
+		s    = e.NewStates(1)
+		mask = make([]bool, e.Spec().Actions)
+		seen = make([]bool, e.NumObjects())
+		row  = []int32{0}
+		act  = []int32{0}
 	)
 	for state := range e.NumStates() {
 		e.Load(s, 0, state)
@@ -195,13 +218,10 @@ func modesOfObjects(e envs.Enumerable, m envs.Moded) ([]member, error) {
 			e.Load(s, 0, state)
 			act[0] = int32(a)
 			if err := s.Forward(row, act); err != nil {
-				return nil, fmt.Errorf("metrics: modes of the objects: %w", err)
+				return fmt.Errorf("metrics: listing the objects: %w", err)
 			}
-			modes = envs.AppendModes(modes[:0], m, s, 0)
-			for _, mode := range modes {
-				out = append(out, member{int32(object), int32(mode)})
-			}
+			visit(s, object)
 		}
 	}
-	return out, nil
+	return nil
 }

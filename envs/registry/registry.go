@@ -6,6 +6,7 @@ package registry
 import (
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/envs/bitseq"
+	"github.com/driftmesh/driftmesh/envs/conditional"
 	"github.com/driftmesh/driftmesh/envs/diffusion"
 	"github.com/driftmesh/driftmesh/envs/hypergrid"
 	"github.com/driftmesh/driftmesh/envs/ising"
@@ -39,6 +40,9 @@ func table() []entry {
 		define("hypergrid",
 			"walk up a D-dimensional grid and stop; the reward has one bump in every corner",
 			hypergrid.Default, hypergrid.Bind, hypergrid.New),
+		define("hypergrid_conditional",
+			"choose a temperature, then walk up a hypergrid whose reward is raised to it",
+			conditional.Default, conditional.Bind, conditional.New),
 		define("mixture",
 			"one step to a cell of a 1-D or 2-D grid; the reward is a sum of Gaussian humps",
 			mixture.Default, mixture.Bind, mixture.New),

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -63,7 +62,11 @@ coordinates where there are two, and otherwise log R of all objects, the best fi
 // targetFigure is a map of log R where objects are cells of a square, numbered with
 // the first coordinate as the lowest digit, and a curve otherwise.
 func targetFigure(name string, params map[string]any, logR []float64) plots.Figure {
-	if side := int(math.Sqrt(float64(len(logR)))); params["dim"] == 2 && side*side == len(logR) {
+	side, ok := params["height"].(int)
+	if !ok {
+		side, _ = params["cells"].(int) // of a mixture
+	}
+	if params["dim"] == 2 && side*side == len(logR) {
 		lo, hi := slices.Min(logR), slices.Max(logR)
 		if lo == hi {
 			hi = lo + 1

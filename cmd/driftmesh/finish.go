@@ -51,8 +51,10 @@ func (s *session) finish(_ context.Context, u *paramserver.Updater, outcome stri
 			if !ok {
 				h, _ = params["cells"].(int) // of a mixture
 			}
-			data.Objects.Rows, data.Objects.Cols = h, h
-			data.Objects.RowLabel, data.Objects.ColLabel = "first coordinate", "second coordinate"
+			if h*h == len(logModel) { // and not pairs of a cell and a condition
+				data.Objects.Rows, data.Objects.Cols = h, h
+				data.Objects.RowLabel, data.Objects.ColLabel = "first coordinate", "second coordinate"
+			}
 		}
 	}
 	if s.spec.Loss.LearnsLogZ() {

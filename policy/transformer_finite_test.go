@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/driftmesh/driftmesh/policy"
 	"github.com/driftmesh/driftmesh/policy/policytest"
 )
@@ -218,5 +220,77 @@ func TestTransformerGradientIsTheSlope(t *testing.T) {
 			}
 			policytest.WantNear(t, "against central differences", layout, grad, slopes, 1e-4)
 		})
+	}
+}
+
+// TestTransformerOfAnyShape compares log-probabilities of random architectures and
+// states with the float64 ones, and the gradient with the slope along a direction.
+func TestTransformerOfAnyShape(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		checkTransformer(t, drawEncoder(t), rapid.Uint64().Draw(t, "seed"))
+	})
+}
+
+func FuzzTransformer(f *testing.F) {
+	f.Add(uint64(1), uint8(2), uint8(2), uint8(6), uint8(5), uint8(3), uint8(1))
+	f.Add(uint64(2), uint8(1), uint8(4), uint8(4), uint8(16), uint8(1), uint8(0))
+	f.Fuzz(func(t *testing.T, seed uint64, layers, heads, width, positions, vocabulary, conditions uint8) {
+		h := 1 + int(heads%4)
+		checkTransformer(t, encoder{
+			policy.TransformerConfig{Layers: 1 + int(layers%3), Heads: h, Width: h * (2 + int(width%12)), Activation: "gelu"},
+			policy.Sequence{Positions: 1 + int(positions%20), Vocabulary: 1 + int(vocabulary%9), Conditions: int(conditions % 4)},
+			[2]int{1 + int(seed%20), int(seed % 7)},
+		}, seed)
+	})
+}
+
+func checkTransformer(t failer, e encoder, seed uint64) {
+	m, err := policy.NewTransformer(e.config, e.sequence, e.actions[0], e.actions[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(seed, 5))
+	params := make([]float32, m.Layout().Size())
+	m.Init(params, seed)
+	b := e.batch(r, 8, 3)
+	w := policytest.RandomWeights(r, b)
+	scores, grad := run(t, m, params, b, w)
+	p := newPlain(e, m.Layout(), params)
+	for i, s := range b.FState {
+		want := p.logProb("forward", &b.States, b.States.ForwardMask, s, b.FAction[i])
+		if got := scores.LogPF[i]; math.Abs(got-want) > 1e-3*(1+math.Abs(want)) {
+			t.Fatalf("%+v: log P_F %v, want %v", e, got, want)
+		}
+	}
+	for i, s := range b.BState {
+		want := p.logProb("backward", &b.States, b.States.BackwardMask, s, b.BAction[i])
+		if got := scores.LogPB[i]; math.Abs(got-want) > 1e-3*(1+math.Abs(want)) {
+			t.Fatalf("%+v: log P_B %v, want %v", e, got, want)
+		}
+	}
+	// The slope has a kink where a rectifier's input crosses zero: only smooth ones.
+	if a := e.config.Activation; a != "gelu" && a != "tanh" || e.config.Width < 3 {
+		return
+	}
+	length, want := 0.0, 0.0
+	for _, g := range grad {
+		length += float64(g) * float64(g)
+	}
+	if length = math.Sqrt(length); length == 0 {
+		return
+	}
+	const h = 1e-5
+	slope := 0.0
+	for _, sign := range []float64{1, -1} {
+		for i := range p.params {
+			p.params[i] = float64(params[i]) + sign*h*float64(grad[i])/length
+		}
+		slope += sign * p.objective(b, w) / (2 * h)
+	}
+	for _, g := range grad {
+		want += float64(g) * float64(g) / length
+	}
+	if math.Abs(slope-want) > 1e-2*(1+want) {
+		t.Fatalf("%+v: slope %v along the gradient, want %v", e, slope, want)
 	}
 }

@@ -42,6 +42,12 @@ const (
 // tiled is a product in assembly.
 func (p *product) tiled() {
 	k := p.inner()
+	if k <= innerBlock { // the same without its copies, which weigh more than a small product
+		for i := 0; i < p.dst.Rows; i += outerBlock {
+			p.rows(i, min(i+outerBlock, p.dst.Rows))
+		}
+		return
+	}
 	for l := 0; ; l += innerBlock {
 		part := *p
 		part.b = p.b.SliceRows(l, min(l+innerBlock, k))

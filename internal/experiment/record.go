@@ -153,8 +153,10 @@ func derive(v map[string]float64) {
 		if got, ok := v["log_z"]; ok {
 			v["log_z_error"] = math.Abs(got - exact)
 		}
-		if got, ok := v["log_z_is"]; ok {
-			v["log_z_is_error_abs"] = math.Abs(got - exact)
+		for _, name := range []string{"log_z_is", "eval_log_z"} { // their _error is a standard error
+			if got, ok := v[name]; ok {
+				v[name+"_abs_error"] = math.Abs(got - exact)
+			}
 		}
 	}
 }

@@ -178,12 +178,18 @@ func sideOf(r *Record, name string, isTime bool) side {
 
 // betterHigher are metrics of which more is better, by the beginning of their
 // names; of all others less is.
-var betterHigher = []string{"modes_", "ess", "elbo", "spearman", "pearson", "best_", "top", "diversity", "updates_per_s", "trajectories_per_s", "min_mass", "cosine"}
+var betterHigher = []string{
+	"modes_", "sample_modes", "mode_share_min", "ess", "eval_ess", "elbo", "eval_elbo", "test_spearman", "test_pearson",
+	"best_", "top_k_", "min_mass", "cosine",
+}
 
 // higherIsBetter says how a part orders a metric.
 func (p *Part) higherIsBetter(name string) bool {
 	if p.isTime(name) {
 		return false
+	}
+	if strings.HasSuffix(name, "_error") {
+		return false // of an ELBO, say
 	}
 	return slices.Contains(p.Higher, name) || slices.ContainsFunc(betterHigher, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }

@@ -1,10 +1,8 @@
 package paramserver
 
 import (
-	"errors"
 	"fmt"
 	"math"
-	"path/filepath"
 	"sort"
 
 	"github.com/driftmesh/driftmesh/envs"
@@ -29,9 +27,6 @@ type dataSource struct {
 	batch []wire.Trajectory
 }
 
-// errNoData is about an Updater whose file nobody opened.
-var errNoData = errors.New("the job's data file is not open")
-
 // dataInMesh refuses a job with a data file.
 func dataInMesh(spec *job.Spec) error {
 	if spec.Data == nil {
@@ -53,17 +48,14 @@ func (u *Updater) fromData() int {
 	return n
 }
 
-// OpenData reads the job's data file, if it names one; a relative path is taken
-// from folder. Every object must be one of the environment. Faults name file,
-// line and field.
-func (u *Updater) OpenData(folder string) error {
-	if u.Spec.Data == nil {
+// OpenData reads the job's data file, if it names one and it was not read yet: the
+// first Step would. Every object must be one of the environment. Faults name
+// file, line and field.
+func (u *Updater) OpenData() error {
+	if u.Spec.Data == nil || u.data != nil {
 		return nil
 	}
 	path := u.Spec.Data.File
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(folder, path)
-	}
 	objects, err := dataset.Read(path)
 	if err != nil {
 		return err
@@ -99,9 +91,6 @@ func read(one envs.States, o dataset.Object) (replay.Item, error) {
 
 // complete adds drawn objects to the other trajectories of a batch.
 func (d *dataSource) complete(u *Updater, others []wire.Trajectory) ([]wire.Trajectory, error) {
-	if d == nil {
-		return nil, errNoData
-	}
 	update := u.version + 1
 	r := rng.New(u.Spec.Seed, rng.Data, update)
 	d.items = d.items[:0]

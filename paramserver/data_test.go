@@ -32,7 +32,7 @@ const twoObjects = "object,weight\n\"(1,2)\",3\n\"( 3 , 0 )\",1\n"
 func withData(t *testing.T, spec *job.Spec) *paramserver.Updater {
 	t.Helper()
 	u := newUpdater(t, spec)
-	if err := u.OpenData(""); err != nil {
+	if err := u.OpenData(); err != nil {
 		t.Fatal(err)
 	}
 	return u
@@ -172,7 +172,7 @@ func TestBadDataIsNamed(t *testing.T) {
 		"object,weight\n\"(1,2)\",1e308\n\"(1,2)\",1.7e308\n": `weight: got +Inf; want weights whose sum is finite`,
 	} {
 		u := newUpdater(t, dataSpec(t, text, 1))
-		err := u.OpenData("")
+		err := u.OpenData()
 		var fault *fielderr.Error
 		if !errors.As(err, &fault) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v, which does not say %q", text, err, says)

@@ -129,7 +129,7 @@ func targetFile(t *testing.T, u *paramserver.Updater) string {
 func trainAny(t *testing.T, spec *job.Spec, n int) *paramserver.Updater {
 	t.Helper()
 	u := newUpdater(t, spec)
-	if err := u.OpenData("/"); err != nil {
+	if err := u.OpenData(); err != nil {
 		t.Fatal(err)
 	}
 	roller := newRoller(t, spec)

@@ -29,8 +29,11 @@ func (u *Updater) Step(batch []wire.Trajectory, refuse func(*wire.Trajectory, er
 		}
 	}
 	if u.Spec.Data != nil {
-		var err error
-		if batch, err = u.data.complete(u, batch); err != nil {
+		err := u.OpenData()
+		if err == nil {
+			batch, err = u.data.complete(u, batch)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("update %d: %w", u.version+1, err)
 		}
 	}

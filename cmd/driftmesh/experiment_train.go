@@ -43,6 +43,9 @@ func trainTask(ctx context.Context, dir string, spec *job.Spec, keep bool, progr
 		return err
 	}
 	defer func() { err = errors.Join(err, s.run.Close()) }()
+	if err := u.OpenData(); err != nil {
+		return userFault{err}
+	}
 	r, err := newLocalRun(spec, u)
 	if err != nil {
 		return err

@@ -181,6 +181,9 @@ func trainCell(ctx context.Context, c *cell, seed int, spec *job.Spec) error {
 	if u.Exact() == nil {
 		return fielderr.New("env", spec.Env.Name, "an environment small enough for exact evaluation")
 	}
+	if err := u.OpenData(); err != nil { // a fault, and no divergence
+		return userFault{err}
+	}
 	r, err := newLocalRun(spec, u)
 	if err != nil {
 		return err

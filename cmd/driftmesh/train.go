@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 
@@ -48,7 +47,7 @@ func train(cmd *cobra.Command, f *jobFlags, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := u.OpenData(filepath.Dir(path)); err != nil {
+	if err := u.OpenData(); err != nil {
 		return userFault{err}
 	}
 	s, err := openSession(cmd, f, spec, u, false)

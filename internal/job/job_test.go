@@ -323,6 +323,21 @@ func TestRoundTrips(t *testing.T) {
 	})
 }
 
+// TestDataIsBesideTheJob: its path does not depend on where the program runs.
+func TestDataIsBesideTheJob(t *testing.T) {
+	s, _, err := Load("../../examples/data.yaml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(s.Data.File); err != nil || !filepath.IsAbs(s.Data.File) {
+		t.Errorf("%s: %v", s.Data.File, err)
+	}
+	before := *s.Data
+	if err := s.Resolve("/elsewhere"); err != nil || *s.Data != before {
+		t.Errorf("%+v, %v after it was resolved, want %+v", s.Data, err, before)
+	}
+}
+
 func TestFromJSONRefuses(t *testing.T) {
 	s, _, err := Parse("job.yaml", []byte(minimal), nil)
 	if err != nil {

@@ -19,13 +19,32 @@ type Source = strictyaml.Source
 var ErrTooLarge = errors.New("too large for a job")
 
 // Load reads, decodes and validates a job file, with overrides "path=value"
-// on top; see Parse. Errors of reading wrap those of package os.
+// on top; see Parse. A data file is named by its whole path then, whatever the
+// working directory is: see Resolve. Errors of reading wrap those of package os.
 func Load(path string, sets []string) (*Spec, *Source, error) {
 	data, err := readCapped(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	return Parse(path, data, sets)
+	spec, src, err := Parse(path, data, sets)
+	if err != nil {
+		return nil, src, err
+	}
+	return spec, src, spec.Resolve(filepath.Dir(path))
+}
+
+// Resolve makes the path of the data file, if there is one and it is relative, an
+// absolute one: it is taken from a folder, that of the job file.
+func (s *Spec) Resolve(folder string) error {
+	if s.Data == nil || filepath.IsAbs(s.Data.File) {
+		return nil
+	}
+	path, err := filepath.Abs(filepath.Join(folder, s.Data.File))
+	if err != nil {
+		return fmt.Errorf("data.file: %w", err)
+	}
+	s.Data = &Data{File: path, Share: s.Data.Share}
+	return nil
 }
 
 // readCapped looks before it reads: a mistaken path may lead to gigabytes, or

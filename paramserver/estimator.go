@@ -37,6 +37,7 @@ type Estimator struct {
 
 	tape   policy.Tape
 	frozen *frozenBackward // nil unless the spec freezes P_B
+	prior  *prior          // in the place of P_B; nil: there is none
 	asm    *policy.Assembler
 	batch  policy.Batch
 	scores policy.Scores
@@ -91,6 +92,10 @@ func NewEstimator(u *Updater, exact *metrics.Evaluator, draw func(*job.Spec) (Dr
 		size: u.Model.Layout().Size(), chunk: min(max(scoredCells/cells, 1), maxScored),
 		tape: u.Model.NewTape(), asm: policy.NewAssembler(u.Env), back: newResampler(u.Env, spec.Seed, rng.Evaluate), exact: exact,
 	}
+	var err error
+	if e.prior, err = openPrior(u); err != nil {
+		return nil, err
+	}
 	if spec.Policy.Backward == string(losses.Frozen) {
 		first := make([]float32, e.size)
 		u.Model.Init(first, spec.Seed)
@@ -100,7 +105,6 @@ func NewEstimator(u *Updater, exact *metrics.Evaluator, draw func(*job.Spec) (Dr
 		pure := *spec
 		pure.Sampling = job.Default().Sampling // P_F itself
 		pure.Seed = rng.New(spec.Seed, rng.Evaluate).Uint64()
-		var err error
 		if e.drawer, err = draw(&pure); err != nil {
 			return nil, err
 		}
@@ -119,6 +123,11 @@ func (e *Estimator) Estimate(ctx context.Context, params []float32, version uint
 		if err := e.forward(ctx, params, version, out); err != nil {
 			return nil, fmt.Errorf("estimates from P_F: %w", err)
 		}
+	}
+	if e.prior != nil { // the target is the prior times R: it has no draws, nor P_B ways to its objects
+		return out, nil
+	}
+	if e.drawer != nil {
 		if err := e.upper(ctx, params, version, out); err != nil {
 			return nil, fmt.Errorf("upper bound of log Z: %w", err)
 		}
@@ -276,6 +285,13 @@ func (e *Estimator) score(params []float32, batch []wire.Trajectory) error {
 			return err
 		}
 	}
+	logPB, at := e.scores.LogPB, e.batch.BOffset
+	if e.prior != nil {
+		if err := e.prior.score(&e.batch); err != nil {
+			return err
+		}
+		logPB, at = e.prior.scores.LogPF, e.batch.FOffset
+	}
 	for len(e.rows) < n {
 		e.rows = append(e.rows, int32(len(e.rows)))
 	}
@@ -293,7 +309,7 @@ func (e *Estimator) score(params []float32, batch []wire.Trajectory) error {
 	for i := range batch {
 		e.logReward[i] *= e.beta
 		e.logPF = append(e.logPF, sum(e.scores.LogPF[e.batch.FOffset[i]:e.batch.FOffset[i+1]]))
-		e.logPB = append(e.logPB, sum(e.scores.LogPB[e.batch.BOffset[i]:e.batch.BOffset[i+1]]))
+		e.logPB = append(e.logPB, sum(logPB[at[i]:at[i+1]]))
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/internal/rng"
 	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/losses"
 	"github.com/driftmesh/driftmesh/paramserver/archive"
 	"github.com/driftmesh/driftmesh/paramserver/fsm"
 	"github.com/driftmesh/driftmesh/paramserver/replica"
@@ -76,4 +77,12 @@ func (u *Updater) DrawTarget(r *rand.Rand, update uint64, n int) ([]wire.Traject
 		return nil
 	}
 	return newResampler(u.Env, u.Spec.Seed, rng.Evaluate).from(tape, params, update, 0, n, load, nil)
+}
+
+// Scores are a batch's, as the loss sees them, until the next step.
+func (u *Updater) Scores(batch []wire.Trajectory) (*losses.Input, error) {
+	if err := u.replay(batch); err != nil {
+		return nil, err
+	}
+	return &u.in, u.score(batch, false)
 }

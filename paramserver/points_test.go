@@ -21,7 +21,7 @@ func pointSpec() *job.Spec {
 	spec.Env = job.Env{Name: "diffusion", Params: map[string]any{"target": "manywell", "dim": 2, "steps": 10, "sigma": 1.0}}
 	spec.Policy = job.Policy{Kind: "gaussian", Hidden: []int{32}, Activation: "tanh", Backward: "uniform"}
 	spec.Optimiser.LearningRate = schedule.Const(3e-3)
-	spec.Train.Batch = 96
+	spec.Train.Batch, spec.Mesh.ReplayMax = 96, 400
 	spec.Loss.LogZInit = 10
 	return spec
 }

@@ -168,6 +168,11 @@ func (u *Updater) score(batch []wire.Trajectory, rehearsed bool) (err error) {
 			return err
 		}
 	}
+	if u.prior != nil {
+		if err := u.prior.score(u.scored); err != nil {
+			return err
+		}
+	}
 	u.residuals(batch)
 	return nil
 }
@@ -197,7 +202,11 @@ func (u *Updater) residuals(batch []wire.Trajectory) {
 	beta := u.Spec.RewardExponent.At(int64(u.version))
 	for i := range batch {
 		in.LogPF = append(in.LogPF, sum(u.scores.LogPF[u.scored.FOffset[i]:u.scored.FOffset[i+1]]))
-		in.LogPB = append(in.LogPB, sum(u.scores.LogPB[u.scored.BOffset[i]:u.scored.BOffset[i+1]]))
+		if u.prior != nil {
+			in.LogPB = append(in.LogPB, sum(u.prior.scores.LogPF[u.scored.FOffset[i]:u.scored.FOffset[i+1]]))
+		} else {
+			in.LogPB = append(in.LogPB, sum(u.scores.LogPB[u.scored.BOffset[i]:u.scored.BOffset[i+1]]))
+		}
 		in.LogReward = append(in.LogReward, beta*batch[i].LogReward)
 		in.LogBehaviour = append(in.LogBehaviour, batch[i].LogBehaviour)
 		in.Lag = append(in.Lag, int64(u.version)-int64(batch[i].Version))

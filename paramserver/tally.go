@@ -96,10 +96,10 @@ type located interface {
 }
 
 // transportable returns the environment if samples can be held against draws of
-// the target. Draws are of R/Z: another exponent has none.
+// the target. Draws are of R/Z: another exponent has none, nor has a tuned prior.
 func (e *Estimator) transportable() (located, bool) {
 	where, ok := e.env.(located)
-	return where, ok && e.beta == 1
+	return where, ok && e.beta == 1 && e.prior == nil
 }
 
 // transport is the distance between samples and as many draws of the target.

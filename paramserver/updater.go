@@ -35,6 +35,7 @@ type Updater struct {
 	layout policy.Layout // the model's, and log_z
 	tape   policy.Tape
 	frozen *frozenBackward // P_B as it was at version 0; nil unless the spec freezes it
+	prior  *prior          // a sampler in the place of P_B; nil: there is none
 	asm    *policy.Assembler
 	loss   losses.Objective
 	known  *knownLogZ // nil unless the normaliser is exact
@@ -122,6 +123,9 @@ func NewUpdater(spec *job.Spec) (*Updater, error) {
 	u.grad = make([]float32, u.layout.Size())
 	model.Init(u.params[:model.Layout().Size()], spec.Seed)
 	u.params[len(u.params)-1] = float32(spec.Loss.LogZInit)
+	if u.prior != nil {
+		u.prior.begin(model.Layout(), u.params)
+	}
 	if spec.Policy.Backward == string(losses.Frozen) {
 		u.frozen = &frozenBackward{tape: model.NewTape(), params: append([]float32(nil), u.params[:len(u.params)-1]...)}
 	}
@@ -165,6 +169,9 @@ func describe(spec *job.Spec) (*Updater, error) {
 	}
 	if m, ok := env.(envs.Moded); ok && m.NumModes() > 0 {
 		u.moded, u.modes = m, metrics.NewModes(m.NumModes())
+	}
+	if u.prior, err = openPrior(u); err != nil {
+		return nil, err
 	}
 	u.best = newBestKeeper(maxBest)
 	if u.mix, err = newMixture(u); err != nil {
@@ -254,8 +261,11 @@ func (u *Updater) observe(batch []wire.Trajectory) {
 }
 
 // Exact returns the exact evaluator of the job's final target, or nil where the
-// environment is too large to enumerate.
+// environment is too large to enumerate, or the target is a prior times R.
 func (u *Updater) Exact() *metrics.Evaluator {
+	if u.prior != nil {
+		return nil
+	}
 	env := u.Env
 	if l, ok := env.(envs.Lister); ok {
 		listed, err := l.List(context.Background(), u.Spec.Eval.MaxStates)

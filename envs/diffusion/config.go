@@ -29,6 +29,7 @@ const (
 	maxSteps = 1000
 	maxDim   = 256
 	maxSigma = 1e3
+	maxTilt  = 100
 )
 
 // Config is one target with its process.
@@ -37,18 +38,20 @@ type Config struct {
 	Dim    int     // coordinates; 0: the target's own
 	Steps  int     // T
 	Sigma  float64 // σ
+	Tilt   float64 // tilt25 only
 }
 
 // Default is the grid of 25 Gaussians.
-func Default() Config { return Config{Target: "gauss25", Steps: 64, Sigma: 2.5} }
+func Default() Config { return Config{Target: "gauss25", Steps: 50, Sigma: 2.5, Tilt: 0.5} }
 
 // Bind names the fields of c as parameters.
 func Bind(c *Config) []params.Binding {
 	return []params.Binding{
-		params.Text("target", &c.Target, "gauss25, funnel or manywell"),
+		params.Text("target", &c.Target, "gauss25, funnel, manywell, or tilt25, a reward to tune a prior with (loss.prior)"),
 		params.Int("dim", &c.Dim, "coordinates of a point; 0 for the target's own (gauss25 2, funnel 10, manywell 32)"),
 		params.Int("steps", &c.Steps, "steps from the origin to the object"),
 		params.Float("sigma", &c.Sigma, "noise of the reference process per unit of time, which all steps together take"),
+		params.Float("tilt", &c.Tilt, "tilt25 only: log R is tilt times the column of the nearest of the 25 centres, -2 to 2"),
 	}
 }
 
@@ -71,10 +74,13 @@ func New(c Config) (envs.Env, error) {
 	if !(c.Sigma > 0 && c.Sigma <= maxSigma) {
 		faults = append(faults, fielderr.New("sigma", c.Sigma, fmt.Sprintf("a number above 0, at most %g", float64(maxSigma))))
 	}
+	if !(math.Abs(c.Tilt) <= maxTilt) {
+		faults = append(faults, fielderr.New("tilt", c.Tilt, fmt.Sprintf("from -%g to %g", float64(maxTilt), float64(maxTilt))))
+	}
 	var t target
 	if known {
 		var err error
-		if t, err = build(c.Dim); err != nil {
+		if t, err = build(c); err != nil {
 			faults = append(faults, err)
 		}
 	}

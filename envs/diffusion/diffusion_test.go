@@ -27,6 +27,7 @@ func build(t testing.TB, target string, dim int) envs.Env {
 func TestContract(t *testing.T) {
 	for _, c := range []diffusion.Config{
 		{Target: "gauss25", Steps: 20, Sigma: 2},
+		{Target: "tilt25", Steps: 4, Sigma: 2, Tilt: 0.7},
 		{Target: "funnel", Steps: 2, Sigma: 1},
 		{Target: "funnel", Dim: 2, Steps: 5, Sigma: 0.1},
 		{Target: "manywell", Steps: 9, Sigma: 1},
@@ -191,6 +192,7 @@ func TestFaults(t *testing.T) {
 		{diffusion.Config{Target: "funnel", Dim: 1, Steps: 5, Sigma: 1}, "dim", "from 2"},
 		{diffusion.Config{Target: "funnel", Steps: 1, Sigma: 1}, "steps", "from 2"},
 		{diffusion.Config{Target: "funnel", Steps: 1 << 40, Sigma: 1}, "steps", "to 1000"},
+		{diffusion.Config{Target: "tilt25", Steps: 5, Sigma: 1, Tilt: math.Inf(1)}, "tilt", "to 100"},
 		{diffusion.Config{Target: "funnel", Steps: 5, Sigma: math.NaN()}, "sigma", "above 0"},
 	} {
 		_, err := diffusion.New(c.config)

@@ -21,15 +21,12 @@ type target interface {
 	mode(x []float32) int
 }
 
-// targets makes each density in so many dimensions; 0 is its own number.
-var targets = map[string]func(dim int) (target, error){
-	"gauss25": func(dim int) (target, error) {
-		if dim != 0 && dim != 2 {
-			return nil, fielderr.New("dim", dim, "2, or 0 for that; gauss25 is in the plane")
-		}
-		return grid25{}, nil
-	},
-	"funnel": func(dim int) (target, error) {
+// targets makes each density in the dimensions of a Config; 0 is its own number.
+var targets = map[string]func(c Config) (target, error){
+	"gauss25": func(c Config) (target, error) { return grid25{}, plane(c) },
+	"tilt25":  func(c Config) (target, error) { return tilted{tilt: c.Tilt}, plane(c) },
+	"funnel": func(c Config) (target, error) {
+		dim := c.Dim
 		if dim == 0 {
 			dim = 10
 		}
@@ -38,7 +35,8 @@ var targets = map[string]func(dim int) (target, error){
 		}
 		return funnel(dim), nil
 	},
-	"manywell": func(dim int) (target, error) {
+	"manywell": func(c Config) (target, error) {
+		dim := c.Dim
 		if dim == 0 {
 			dim = 32
 		}
@@ -47,6 +45,13 @@ var targets = map[string]func(dim int) (target, error){
 		}
 		return manywell{pairs: dim / 2, pair: logZWell() + math.Log(math.Sqrt(2*math.Pi))}, nil
 	},
+}
+
+func plane(c Config) error {
+	if c.Dim != 0 && c.Dim != 2 {
+		return fielderr.New("dim", c.Dim, "2, or 0 for that; the 25 Gaussians are in the plane")
+	}
+	return nil
 }
 
 var logRoot2Pi = math.Log(2*math.Pi) / 2
@@ -127,6 +132,42 @@ func (grid25) mode(x []float32) int {
 		return -1
 	}
 	return j*gridSide + i
+}
+
+// tilted is a reward that is to tilt a prior trained on grid25: e^{tilt·k} for what
+// is nearest to column k = −2 … 2 of the grid. It is no density by itself. Its
+// states are those of grid25, with that gradient, for the prior looks at it; draws
+// are from grid25 tilted.
+type tilted struct {
+	grid25
+	tilt float64
+}
+
+func (t tilted) logDensity(x []float32) float64 {
+	return t.tilt * float64(gridNearest(float64(x[0]))-gridSide/2)
+}
+
+// logZ is that of an ideal prior: log of the mean of e^{tilt·k}.
+func (t tilted) logZ() float64 {
+	sum := 0.0
+	for k := range gridSide {
+		sum += math.Exp(t.tilt*float64(k-gridSide/2)) / gridSide
+	}
+	return math.Log(sum)
+}
+
+func (t tilted) peak() float64 { return math.Abs(t.tilt) * float64(gridSide/2) }
+
+func (t tilted) draw(r *rand.Rand, x []float64) {
+	t.grid25.draw(r, x)
+	left := r.Float64() * math.Exp(t.logZ()) * gridSide
+	column := 0
+	for ; column < gridSide-1; column++ {
+		if left -= math.Exp(t.tilt * float64(column-gridSide/2)); left < 0 {
+			break
+		}
+	}
+	x[0] = gridCentre(column) + math.Sqrt(gridVariance)*r.NormFloat64()
 }
 
 // funnel is Neal's: x_1 ~ N(0, 9), and the others N(0, e^{x_1}) given it. It is

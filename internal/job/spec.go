@@ -79,6 +79,10 @@ type Loss struct {
 	// 0 is DefaultLambda.
 	Objective string  `json:"objective,omitempty" yaml:"objective,omitempty"`
 	Lambda    float64 `json:"lambda,omitempty" yaml:"lambda,omitempty"`
+	// Prior is the folder of a trained run whose sampler takes the place of P_B, so
+	// that the job learns the prior's distribution times R (relative trajectory
+	// balance). Whoever trains the job must have that folder.
+	Prior string `json:"prior,omitempty" yaml:"prior,omitempty"`
 }
 
 // Optimiser is shared by all parameters; log Z and P_B have rates of their own.

@@ -1,0 +1,85 @@
+package paramserver
+
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/driftmesh/driftmesh/envs/registry"
+	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/runs"
+	"github.com/driftmesh/driftmesh/losses"
+	"github.com/driftmesh/driftmesh/policy"
+)
+
+// prior is a trained sampler that a job tilts by its reward: relative trajectory
+// balance (Venkatraman et al., NeurIPS 2024). In the residual log p_prior(τ), the
+// forward policy of the prior, stands where log P_B(τ|x) does,
+//
+//	δ = log Z + log P_F(τ) − log R(x) − log p_prior(τ),
+//
+// so that P_F(τ) becomes p_prior(τ)·R(x)/Z, and of objects p_prior(x)·R(x)/Z.
+type prior struct {
+	tape   policy.Tape
+	params []float32
+	scores policy.Scores
+}
+
+// openPrior reads the sampler that loss.prior names; nil where it names none. It has
+// to walk the same states as the job.
+func openPrior(u *Updater) (*prior, error) {
+	path := u.Spec.Loss.Prior
+	if path == "" {
+		return nil, nil
+	}
+	fault := func(want string) error { return fielderr.New("loss.prior", path, want) }
+	if b := u.Spec.Policy.Backward; b != string(losses.Uniform) {
+		return nil, fielderr.New("policy.backward", b, "uniform: with loss.prior, P_B is not in the loss")
+	}
+	if n := u.Spec.Loss.Normaliser; n == string(losses.Exact) {
+		return nil, fielderr.New("loss.normaliser", n, "another: with loss.prior, log Z is the environment's no more")
+	}
+	c, err := runs.LoadCheckpoint(path)
+	if err != nil {
+		return nil, fault("the folder of a finished run: " + err.Error())
+	}
+	spec, err := job.FromJSON(c.Spec)
+	if err != nil {
+		return nil, fault("a run of this program: " + err.Error())
+	}
+	env, err := registry.New(spec.Env.Name, spec.Env.Params)
+	if err != nil {
+		return nil, fault("a run whose environment there is: " + err.Error())
+	}
+	if !reflect.DeepEqual(env.Spec(), u.Env.Spec()) {
+		return nil, fault(fmt.Sprintf("a run on states like those of the job, %+v; it has %+v", u.Env.Spec(), env.Spec()))
+	}
+	model, err := policy.FromSpec(spec.Policy, env.Spec())
+	if err != nil {
+		return nil, fault("a run with a policy: " + err.Error())
+	}
+	layout := model.Layout().Append(LogZName, policy.GroupLogZ, 1)
+	var want []runs.Param
+	for _, p := range layout {
+		want = append(want, runs.Param{Name: p.Name, Shape: p.Shape, Group: p.Group})
+	}
+	if err := c.Match(want); err != nil {
+		return nil, fault("a checkpoint that fits its own job: " + err.Error())
+	}
+	return &prior{tape: model.NewTape(), params: c.Params[:model.Layout().Size()]}, nil
+}
+
+// begin makes the prior the job's initial model, where the two are alike.
+func (p *prior) begin(layout policy.Layout, params []float32) {
+	if len(p.params) == layout.Size() {
+		copy(params, p.params)
+	}
+}
+
+// score evaluates the prior on the forward transitions of a batch.
+func (p *prior) score(b *policy.Batch) error {
+	if err := p.tape.Score(p.params, b, &p.scores); err != nil {
+		return fmt.Errorf("prior: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,138 @@
+package paramserver_test
+
+import (
+	"errors"
+	"math"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/runs"
+	"github.com/driftmesh/driftmesh/internal/schedule"
+	"github.com/driftmesh/driftmesh/internal/wire"
+	"github.com/driftmesh/driftmesh/paramserver"
+)
+
+// saved is the folder of a run with u's parameters.
+func saved(t *testing.T, u *paramserver.Updater) string {
+	t.Helper()
+	spec, err := u.Spec.JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &runs.Checkpoint{Version: int64(u.Version()), Trajectories: u.Trajectories(), Spec: spec, Params: u.Params()}
+	for _, p := range u.Layout() {
+		c.Layout = append(c.Layout, runs.Param{Name: p.Name, Shape: p.Shape, Group: p.Group})
+	}
+	dir := filepath.Join(t.TempDir(), "prior")
+	run, err := runs.Create(dir, runs.Info{Name: "prior"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(run.SaveCheckpoint(c), run.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// tilting is a job that tilts the untrained walk on the plane, a normal distribution
+// of variance sigma², by the column of the nearest of 25 centres.
+func tilting(t *testing.T) (prior, tuned *job.Spec) {
+	t.Helper()
+	prior = pointSpec()
+	prior.Env.Params = map[string]any{"target": "gauss25", "steps": 6, "sigma": 5.0}
+	tuned = pointSpec()
+	tuned.Env.Params = map[string]any{"target": "tilt25", "tilt": 0.5, "steps": 6, "sigma": 5.0}
+	tuned.Loss.Prior = saved(t, newUpdater(t, prior))
+	tuned.Loss.LogZInit = 0
+	tuned.Loss.Divergence = "hellinger,tail:5"
+	tuned.Optimiser.LogZRate = schedule.Const(0.01)
+	return prior, tuned
+}
+
+// TestUntunedIsThePrior: a job begins as its prior, and then δ is log Z − log R.
+func TestUntunedIsThePrior(t *testing.T) {
+	_, spec := tilting(t)
+	u := newUpdater(t, spec)
+	in, err := u.Scores(sampled(t, u, 50))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range in.LogPF {
+		if in.LogPF[i] != in.LogPB[i] {
+			t.Errorf("trajectory %d: log P_F %v, log-prior %v", i, in.LogPF[i], in.LogPB[i])
+		}
+	}
+}
+
+// TestTuningTiltsThePrior on-policy and on data of 50 updates ago: the share of each
+// column is the prior's, a normal distribution's, times its factor.
+func TestTuningTiltsThePrior(t *testing.T) {
+	phi := func(x float64) float64 { return math.Erfc(-x/5/math.Sqrt2) / 2 }
+	edge := []float64{math.Inf(-1), -7.5, -2.5, 2.5, 7.5, math.Inf(1)}
+	want, z := [5]float64{}, 0.0
+	for k := range want {
+		want[k] = math.Exp(0.5*float64(k-2)) * (phi(edge[k+1]) - phi(edge[k]))
+		z += want[k]
+	}
+	for _, lag := range []int{0, 50} {
+		_, spec := tilting(t)
+		u, roller := newUpdater(t, spec), newRoller(t, spec)
+		var past [][]float32
+		var batch []wire.Trajectory
+		for v := range 600 {
+			past = append(past, append([]float32(nil), u.Params()...))
+			from := max(0, v-lag)
+			var err error
+			if batch, err = roller.SampleN(spec.Train.Batch, past[from], uint64(from), u.Trajectories()+1, batch); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := u.Step(batch, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := u.LogZ(); math.Abs(got-math.Log(z)) > 0.15 {
+			t.Errorf("lag %d: log Z %v, want %v", lag, got, math.Log(z))
+		}
+		spec.Eval.Samples = 2000
+		e := estimate(t, u)
+		within(t, "log Z by importance sampling", e.LogZ, math.Log(z))
+		if e.EUBO != nil || e.Sinkhorn != nil || e.TestSet != nil {
+			t.Errorf("estimates from a target that is not the environment's: %+v", e)
+		}
+		counts := [5]float64{}
+		const n = 4000
+		for _, tr := range sampled(t, u, n) {
+			counts[int(math.Round(tr.LogReward/0.5))+2] += 1.0 / n
+		}
+		for k := range want {
+			if math.Abs(counts[k]-want[k]/z) > 0.05 {
+				t.Errorf("lag %d: column %d has a share of %v, want %v", lag, k, counts[k], want[k]/z)
+			}
+		}
+	}
+}
+
+func TestPriorsThatDoNotFit(t *testing.T) {
+	for what, c := range map[string]struct {
+		spoil      func(s *job.Spec)
+		path, want string
+	}{
+		"no run":      {func(s *job.Spec) { s.Loss.Prior = "nowhere" }, "loss.prior", "folder of a finished run"},
+		"other steps": {func(s *job.Spec) { s.Env.Params["steps"] = 7 }, "loss.prior", "states like those"},
+		"learned P_B": {func(s *job.Spec) {
+			s.Env = job.Env{Name: "hypergrid", Params: map[string]any{}}
+			s.Policy.Kind, s.Policy.Backward = "mlp", "joint"
+		}, "policy.backward", "uniform"},
+	} {
+		_, spec := tilting(t)
+		c.spoil(spec)
+		_, err := paramserver.NewUpdater(spec)
+		var fault *fielderr.Error
+		if !errors.As(err, &fault) || fault.Path != c.path || !strings.Contains(fault.Want, c.want) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

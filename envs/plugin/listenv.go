@@ -75,6 +75,10 @@ func topological(nodes []*node) ([]*node, error) {
 			}
 		}
 	}
+	cycle := errors.New("its graph has a cycle: some steps do not make the object larger")
+	if parents[nodes[0]] > 0 { // something leads back to s0
+		return nil, cycle
+	}
 	order := make([]*node, 0, len(nodes))
 	order = append(order, nodes[0])
 	for i := 0; i < len(order); i++ {
@@ -86,8 +90,8 @@ func topological(nodes []*node) ([]*node, error) {
 			}
 		}
 	}
-	if len(order) < len(nodes) || parents[nodes[0]] != 0 {
-		return nil, errors.New("its graph has a cycle: some steps do not make the object larger")
+	if len(order) < len(nodes) {
+		return nil, cycle
 	}
 	return order, nil
 }

@@ -37,10 +37,11 @@ class Pipe:
             self._frames.put(body)
 
     def receive(self) -> dict:
-        return msgpack.unpackb(self._frames.get(), raw=False, strict_map_key=False, max_array_len=MAX_FRAME)
+        # Texts need not be Unicode: what is no object is refused, and no end.
+        return msgpack.unpackb(self._frames.get(), raw=False, strict_map_key=False, max_array_len=MAX_FRAME, unicode_errors="surrogateescape")
 
     def send(self, message: dict) -> None:
-        body = msgpack.packb(message, use_bin_type=True)
+        body = msgpack.packb(message, use_bin_type=True, unicode_errors="surrogateescape")
         if len(body) > MAX_FRAME:
             body = msgpack.packb({"id": message.get("id", 0), "error": f"an answer of {len(body)} bytes; the cap is {MAX_FRAME}: use smaller batches"})
         data = memoryview(len(body).to_bytes(4, "big") + body)

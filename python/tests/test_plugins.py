@@ -23,7 +23,7 @@ class Process:
         self.p = subprocess.Popen([sys.executable, *map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def ask(self, **request):
-        body = msgpack.packb({"id": 7, **request})
+        body = msgpack.packb({"id": 7, **request}, unicode_errors="surrogateescape")
         self.p.stdin.write(struct.pack(">I", len(body)) + body)
         self.p.stdin.flush()
         (size,) = struct.unpack(">I", self.p.stdout.read(4))
@@ -123,7 +123,7 @@ class Environments(unittest.TestCase):
             self.assertEqual(step["texts"], ["[3]", "[]"])
             self.assertEqual(step["terminal"], b"\x00\x01")
             self.assertEqual(p.ask(op="parse", texts=["[0,3]"])["terminal"], b"\x01")
-            for text in ("[3,0]", "[0, 3]", "[0,99]", "[6]", "7", "", "[[0]]"):
+            for text in ("[3,0]", "[0, 3]", "[0,99]", "[6]", "7", "", "[[0]]", "\udcff[0]"):
                 self.assertIn("error", p.ask(op="parse", texts=[text]), text)
 
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/driftmesh/driftmesh/internal/experiment"
 	"github.com/driftmesh/driftmesh/internal/job"
@@ -157,6 +158,9 @@ func (c *humpsConfig) behaviours(ctx context.Context, train Trainer, seed uint64
 			}
 			t.Rows = append(t.Rows, []any{l.behaviour, l.normaliser, l.separation, cl.alpha, number(cl.mass), mean, std, shift,
 				number(e.Mean), number(e.Low), number(e.High), float64(e.N), float64(cl.hit)})
+			if d := math.Abs(e.Mean - cl.mass); d == d {
+				t.Values["largest_gap"] = max(t.Values["largest_gap"], d)
+			}
 			names = append(names, fmt.Sprint(cl.alpha))
 			if e.N > 1 {
 				trained.X, trained.Y = append(trained.X, cl.alpha), append(trained.Y, e.Mean)
@@ -168,7 +172,16 @@ func (c *humpsConfig) behaviours(ctx context.Context, train Trainer, seed uint64
 			}
 		}
 		where := fmt.Sprintf("%s, %s, separation %v: ", l.behaviour, l.normaliser, l.separation)
-		t.Notes = append(t.Notes, where+order("the deterministic smaller mass", names, fits, tiny))
+		verdict := order("the deterministic smaller mass", names, fits, tiny)
+		t.Notes = append(t.Notes, where+verdict)
+		switch {
+		case strings.HasSuffix(verdict, holding):
+			t.Values["order_holds"]++
+		case strings.HasSuffix(verdict, reversed):
+			t.Values["order_reversed"]++
+		default:
+			t.Values["order_mixed"]++
+		}
 		if c.seeds > 1 {
 			t.Notes = append(t.Notes, where+order("the trained smaller mass", names, steps, slack))
 		}

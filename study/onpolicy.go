@@ -85,7 +85,7 @@ func (c *humpsConfig) onPolicy(ctx context.Context, train Trainer, seed uint64) 
 	}
 	masses := experiment.Figure{Title: "Mass of the smaller hump, on-policy", X: "alpha", Y: "mass of the smaller hump",
 		Caption: "Solid with 95 % intervals over seeds: trained. Dashed: the minimiser of D_f."}
-	holds, worst := 1.0, 0.0
+	holds, worst, gap := 1.0, 0.0, 0.0
 	for i, separation := range c.separations {
 		var names []string
 		var fits, steps []float64
@@ -95,6 +95,13 @@ func (c *humpsConfig) onPolicy(ctx context.Context, train Trainer, seed uint64) 
 			e := NewEstimate(cell.trained)
 			t.Rows = append(t.Rows, []any{separation, cell.alpha, cell.mass, cell.best.Mean()[0], cell.best.Std()[0], number(cell.best.Value), float64(1 + len(cell.best.Others)),
 				number(cell.resting), number(e.Mean), number(e.Low), number(e.High), float64(e.N), float64(cell.hit)})
+			if e.N > 0 { // a training may stay in a minimum that is not the lowest
+				near := math.Abs(e.Mean - cell.mass)
+				if cell.resting == cell.resting {
+					near = min(near, math.Abs(e.Mean-cell.resting))
+				}
+				gap = max(gap, near)
+			}
 			names = append(names, fmt.Sprint(cell.alpha))
 			reference.X, reference.Y = append(reference.X, cell.alpha), append(reference.Y, cell.mass)
 			if e.N > 1 {
@@ -124,6 +131,9 @@ func (c *humpsConfig) onPolicy(ctx context.Context, train Trainer, seed uint64) 
 		}
 	}
 	t.Values["order_holds"], t.Values["largest_rise"] = holds, worst
+	if c.seeds > 0 {
+		t.Values["largest_gap"] = gap
+	}
 	t.Figures = append(t.Figures, masses)
 	return t, nil
 }

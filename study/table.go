@@ -64,6 +64,12 @@ func difference(a, b []float64) Estimate {
 	return NewEstimate(d)
 }
 
+// How verdicts on the order end.
+const (
+	holding  = ": the order holds"
+	reversed = ": the order is reversed"
+)
+
 // order says in words how values go along an axis, where change is a step from
 // one to the next and slack what counts as none.
 func order(what string, names []string, change []float64, slack float64) string {
@@ -84,9 +90,9 @@ func order(what string, names []string, change []float64, slack float64) string 
 	case len(up) == 0 && len(down) == 0:
 		return what + " stays the same"
 	case len(up) == 0:
-		return fmt.Sprintf("%s falls with alpha, by %.4f in all: the order holds", what, fall)
+		return fmt.Sprintf("%s falls with alpha, by %.4f in all%s", what, fall, holding)
 	case len(down) == 0:
-		return fmt.Sprintf("%s rises with alpha, by %.4f in all: the order is reversed", what, rise)
+		return fmt.Sprintf("%s rises with alpha, by %.4f in all%s", what, rise, reversed)
 	}
 	return fmt.Sprintf("%s is mixed: it rises by %.4f (%s) and falls by %.4f (%s)", what, rise, strings.Join(up, ", "), fall, strings.Join(down, ", "))
 }

@@ -1,12 +1,14 @@
 package paramserver_test
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"testing"
 
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/internal/cores"
+	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/rng"
 	"github.com/driftmesh/driftmesh/internal/schedule"
@@ -116,5 +118,21 @@ func TestPointsAreReplayed(t *testing.T) {
 	spec.Replay.Kind = "diverse"
 	if _, err := paramserver.NewUpdater(spec); err == nil {
 		t.Error("a buffer that compares sparse features is taken for points, which have none")
+	}
+}
+
+// TestRolloutsThatNoMessageHolds are refused when the job is read.
+func TestRolloutsThatNoMessageHolds(t *testing.T) {
+	spec := pointSpec()
+	spec.Env.Params = map[string]any{"target": "manywell", "steps": 1000, "sigma": 1.0}
+	spec.Mesh.Rollout = 524
+	if _, _, err := paramserver.Check(spec); err != nil {
+		t.Error(err)
+	}
+	spec.Mesh.Rollout = 525
+	_, _, err := paramserver.Check(spec)
+	var fault *fielderr.Error
+	if !errors.As(err, &fault) || fault.Path != "mesh.rollout" {
+		t.Errorf("%v", err)
 	}
 }

@@ -167,6 +167,9 @@ func describe(spec *job.Spec) (*Updater, error) {
 			return nil, fielderr.Prefix("loss", err)
 		}
 	}
+	if err := checkRollout(spec, &shape); err != nil {
+		return nil, err
+	}
 	if m, ok := env.(envs.Moded); ok && m.NumModes() > 0 {
 		u.moded, u.modes = m, metrics.NewModes(m.NumModes())
 	}

@@ -148,7 +148,7 @@ func newSubmitCmd() *cobra.Command {
 		},
 	}
 	f.add(cmd)
-	addAllowPlugins(cmd.Flags(), &allow, "default the folder of the job file; asked for the shape of an environment")
+	addAllowPlugins(cmd.Flags(), &allow, "otherwise its folder")
 	cmd.Flags().StringArrayVar(&sets, "set", nil, "override a field of the job by `path=value` (repeatable)")
 	return cmd
 }

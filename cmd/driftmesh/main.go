@@ -137,7 +137,6 @@ f-Trajectory-Balance updates.
 	root.SetHelpCommandGroupID("Look things up")
 	root.SetCompletionCommandGroupID("Look things up")
 	argumentFaults(root)
-	quietDefaults(root)
 	return root
 }
 

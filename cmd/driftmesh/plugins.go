@@ -14,11 +14,11 @@ import (
 // addAllowPlugins adds the flag by which the user of this machine, and no job,
 // says what jobs may run here.
 func addAllowPlugins(fl *pflag.FlagSet, dirs *[]string, otherwise string) {
-	fl.StringArrayVar(dirs, "allow-plugins", nil, "`folder` whose programs jobs may run for rewards and environments (repeatable; "+otherwise+")")
+	fl.StringArrayVar(dirs, "allow-plugins", nil, "`DIR` with programs that jobs may run ("+otherwise+"; repeatable)")
 }
 
 // noPlugins is what happens without the flag where there is no job file.
-const noPlugins = "default none: such jobs are refused"
+const noPlugins = "otherwise none"
 
 // permit lets jobs run the programs of the folders until the function that it
 // returns is called.

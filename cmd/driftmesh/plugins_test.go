@@ -18,8 +18,8 @@ func TestPythonExamples(t *testing.T) {
 	plugintest.Need(t)
 	for _, name := range []string{"reward", "env"} {
 		dir := t.TempDir()
-		out := ok(t, "train", "../../examples/python/"+name+".yaml", "--runs", dir, "--plain", "--set", "train.updates=300", "--set", "eval.every=0")
-		if !strings.Contains(out, "finished after 300 updates") || !strings.Contains(out, "(exact)") {
+		out := ok(t, "train", "../../examples/python/"+name+".yaml", "--runs", dir, "--plain", "--set", "train.updates=1000", "--set", "eval.every=0")
+		if !strings.Contains(out, "finished after 1000 updates") || !strings.Contains(out, "(exact)") {
 			t.Errorf("%s:\n%s", name, out)
 		}
 		r := command(t, "eval", filepath.Join(dir, name), "--allow-plugins", "../../examples/python", "--samples", "64", "--json")
@@ -97,8 +97,9 @@ func TestPluginsInTheMesh(t *testing.T) {
 		}
 		rows[key] = true
 	}
-	if n := jobStatus(t, addr, "flaky")["trajectories"].(float64); n != 40*16 || len(rows) != 40*16 {
-		t.Errorf("%v trajectories trained on, %d archived; want 640", n, len(rows))
+	// Marks cover what was trained on, and what was refused for want of a reward.
+	if n := jobStatus(t, addr, "flaky")["trajectories"].(float64); n <= 40*16 || len(rows) != 40*16 {
+		t.Errorf("%v trajectories settled, %d archived; want 640 and some that were refused", n, len(rows))
 	}
 	log := worker.stderr.String()
 	for _, want := range []string{"signal: aborted", "no answer within 2s", `object \"(3,3)\": reward nan`} {

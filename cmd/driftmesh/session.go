@@ -37,7 +37,7 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.runs, "runs", "runs", "`folder` that run folders go to")
 	fl.BoolVar(&f.fresh, "fresh", false, "delete what the run folder holds and start over")
 	fl.BoolVar(&f.plain, "plain", false, "plain lines even on a terminal")
-	addAllowPlugins(fl, &f.allow, "default the folder of the job file")
+	addAllowPlugins(fl, &f.allow, "otherwise its folder")
 }
 
 // loadJob reads a job file and builds everything it names once, so that every

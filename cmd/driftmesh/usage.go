@@ -126,19 +126,6 @@ func flagKind(f *pflag.Flag) string {
 	}
 }
 
-// quietDefaults keeps empty lists out of the help texts of a command and its
-// children.
-func quietDefaults(c *cobra.Command) {
-	c.Flags().VisitAll(func(f *pflag.Flag) {
-		if f.DefValue == "[]" {
-			f.DefValue = ""
-		}
-	})
-	for _, child := range c.Commands() {
-		quietDefaults(child)
-	}
-}
-
 // argumentFaults makes the argument checks of a command and its children say
 // how the command is called.
 func argumentFaults(c *cobra.Command) {

@@ -67,7 +67,10 @@ func (e *Rewarded) logRewards(ctx context.Context, texts []string, out []float64
 		return fmt.Errorf("plugin %s: it is no reward but an environment, %s", e.pool, hello.Name)
 	}
 	faults, err := e.pool.LogRewards(ctx, &plugin.Request{Op: plugin.OpReward, Texts: texts}, func(i int) string { return texts[i] }, out)
-	return errors.Join(err, faultsOf(faults))
+	if err != nil {
+		return err // whatever is known of some objects
+	}
+	return faultsOf(faults)
 }
 
 // faultsOf is nil without any.

@@ -62,7 +62,7 @@ func (p *Pool) Hello(ctx context.Context) (*Reply, error) {
 	if known != nil {
 		return known, nil
 	}
-	err := p.with(ctx, func(ctx context.Context, s *slot) error { return nil })
+	err := p.with(ctx, p.command.Retries, func(ctx context.Context, s *slot) error { return nil })
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.hello, err
@@ -72,8 +72,12 @@ func (p *Pool) Hello(ctx context.Context) (*Reply, error) {
 // items; everything else is an error that names the command. It wraps ErrFailed
 // when processes died, hung or broke the protocol more often than Retries allows.
 func (p *Pool) Call(ctx context.Context, req *Request) (*Reply, error) {
+	return p.call(ctx, p.command.Retries, req)
+}
+
+func (p *Pool) call(ctx context.Context, retries int, req *Request) (*Reply, error) {
 	var reply *Reply
-	err := p.with(ctx, func(ctx context.Context, s *slot) (err error) {
+	err := p.with(ctx, retries, func(ctx context.Context, s *slot) (err error) {
 		reply, err = s.p.call(ctx, req, p.command.Timeout)
 		return err
 	})
@@ -90,9 +94,13 @@ func (p *Pool) Call(ctx context.Context, req *Request) (*Reply, error) {
 // once as there are processes, and hands every part's reply to take, one after
 // the other, with the number of its first item.
 func (p *Pool) Each(ctx context.Context, req *Request, take func(first int, reply *Reply) error) error {
+	return p.each(ctx, req, p.Call, take)
+}
+
+func (p *Pool) each(ctx context.Context, req *Request, call func(context.Context, *Request) (*Reply, error), take func(first int, reply *Reply) error) error {
 	n, batch := req.Len(), p.command.Batch
 	if n <= batch {
-		reply, err := p.Call(ctx, req)
+		reply, err := call(ctx, req)
 		if err != nil {
 			return err
 		}
@@ -108,7 +116,7 @@ func (p *Pool) Each(ctx context.Context, req *Request, take func(first int, repl
 	for range min(p.command.Processes, (n+batch-1)/batch) {
 		wg.Go(func() {
 			for first := range parts {
-				reply, err := p.Call(ctx, req.slice(first, min(first+batch, n)))
+				reply, err := call(ctx, req.slice(first, min(first+batch, n)))
 				if err == nil {
 					mu.Lock()
 					err = take(first, reply)
@@ -131,9 +139,8 @@ func (p *Pool) Each(ctx context.Context, req *Request, take func(first int, repl
 	return context.Cause(ctx)
 }
 
-// with gives use a process that runs, and another one when it fails, as often as
-// Retries says.
-func (p *Pool) with(ctx context.Context, use func(context.Context, *slot) error) error {
+// with gives use a process that runs, and another one when it fails, retries times.
+func (p *Pool) with(ctx context.Context, retries int, use func(context.Context, *slot) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
@@ -163,7 +170,7 @@ func (p *Pool) with(ctx context.Context, use func(context.Context, *slot) error)
 			return p.wrap(ctx.Err())
 		}
 		p.failed()
-		if try >= p.command.Retries {
+		if try >= retries {
 			return p.wrap(fmt.Errorf("%w %d times: %w", ErrFailed, try+1, err))
 		}
 		p.logger.Warn("plugin failed, it is started again", "failures", try+1, "error", err)
@@ -184,6 +191,13 @@ func (p *Pool) failed() {
 	defer p.mu.Unlock()
 	p.again = time.Now().Add(min(lastPause, firstPause<<min(p.failures, 10)))
 	p.failures++
+}
+
+// hurry lets the next process start at once: a search has bounds of its own.
+func (p *Pool) hurry() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failures, p.again = 0, time.Time{}
 }
 
 // errForeign is the fault of a program that no restart cures.

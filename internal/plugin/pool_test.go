@@ -158,7 +158,7 @@ func TestFailuresEnd(t *testing.T) {
 		{"overlong", "plugin failed 2 times: breaks the plugin protocol"},
 	} {
 		p := open(t, plugin.Command{Timeout: 300 * time.Millisecond, Retries: 1}, "faulty.py", c.mode)
-		if _, _, err := ask(p, 10); !errors.Is(err, plugin.ErrFailed) || !strings.Contains(err.Error(), c.says) {
+		if _, _, err := ask(p, 2); !errors.Is(err, plugin.ErrFailed) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", c.mode, err)
 		}
 	}
@@ -167,7 +167,7 @@ func TestFailuresEnd(t *testing.T) {
 		{"kind", `it is a "poem"; want "reward" or "env"`},
 		{"changed", "it changed while the job ran"},
 	} {
-		if _, _, err := ask(open(t, plugin.Command{}, "faulty.py", c.mode), 10); errors.Is(err, plugin.ErrFailed) || err == nil || !strings.Contains(err.Error(), c.says) {
+		if _, _, err := ask(open(t, plugin.Command{}, "faulty.py", c.mode), 2); errors.Is(err, plugin.ErrFailed) || err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", c.mode, err)
 		}
 	}
@@ -183,8 +183,10 @@ func TestFaultsOfObjects(t *testing.T) {
 		{"nan", `object "(7)": reward nan; want a finite number above 0`},
 		{"zero", `object "(7)": reward 0.0; want a finite number above 0`},
 		{"raise", `object "(7)": ValueError: seven is not allowed`},
+		// An object that kills whoever is asked about it.
+		{"poison", "plugin failed 1 times: the process died (signal: aborted)"},
 	} {
-		got, faults, err := ask(open(t, plugin.Command{Batch: 4}, "faulty.py", c.mode), 10)
+		got, faults, err := ask(open(t, plugin.Command{Batch: 8, Retries: -1}, "faulty.py", c.mode), 10)
 		if err != nil || len(faults) != 1 || faults[0].Item != 7 || !strings.HasSuffix(faults[0].Err.Error(), c.says) || !math.IsNaN(got[7]) {
 			t.Errorf("%s: %v, %v", c.mode, faults, err)
 			continue

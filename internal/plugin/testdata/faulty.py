@@ -32,6 +32,8 @@ def faulty(x, scale=1.0):
         os.kill(os.getpid(), signal.SIGSEGV)
     elif MODE == "hang" and bad():
         time.sleep(1e6)
+    elif MODE == "poison" and (x == 7).any():
+        os.abort()
     elif MODE == "nan":
         out = np.where((x == 7).any(axis=1), np.nan, out)
     elif MODE == "zero":

@@ -36,6 +36,9 @@ func openPrior(u *Updater) (*prior, error) {
 	if b := u.Spec.Policy.Backward; b != string(losses.Uniform) {
 		return nil, fielderr.New("policy.backward", b, "uniform: with loss.prior, P_B is not in the loss")
 	}
+	if o := u.Spec.Loss.Objective; o != "" && o != job.TB {
+		return nil, fielderr.New("loss.objective", o, "tb: loss.prior stands where the log P_B of whole trajectories does")
+	}
 	if n := u.Spec.Loss.Normaliser; n == string(losses.Exact) {
 		return nil, fielderr.New("loss.normaliser", n, "another: with loss.prior, log Z is the environment's no more")
 	}

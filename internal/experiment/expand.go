@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -244,6 +245,9 @@ func (e *expansion) fill(c *Cell, kind string, base strictyaml.Part, file string
 	}
 	spec, src, err := job.Decode(file, base, replaced)
 	if err != nil {
+		return err
+	}
+	if err := spec.Resolve(filepath.Dir(file)); err != nil {
 		return err
 	}
 	c.Spec, c.Budget = spec, float64(spec.Train.Updates)

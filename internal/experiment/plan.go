@@ -170,6 +170,9 @@ func (c section) over(outer section) section {
 	out.About = c.About
 	if c.Kind != "" {
 		out.Kind = c.Kind
+		if c.Kind != Train { // a computation is no job
+			out.Base, out.With, out.Baseline = strictyaml.Part{}, nil, nil
+		}
 	}
 	if c.Base.Given() {
 		out.Base = c.Base

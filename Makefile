@@ -14,7 +14,7 @@ PEERFLAGS ?=
 KILLS   ?= 50
 export CGO_ENABLED ?= 0
 
-.PHONY: .venv build run test accept race torture failover swarm netns fuzz bench bench-kernels bench-mesh bench-peers bench-ray bench-scale bench-plugin lint verify table clean help
+.PHONY: .venv build run test accept race torture failover swarm netns fuzz bench bench-kernels bench-mesh bench-peers bench-plugin bench-quality bench-ray bench-scale bench-plugin lint verify table clean help
 
 help: ## list the targets
 	@grep -hE '^[.a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -82,11 +82,16 @@ bench-peers: build ## against torchgfn and gfnx on this machine, one run (30 min
 	./bench/venv.sh peers
 	exec bin/bench-peers compare $(PEERFLAGS)
 
+bench-quality: build ## quality at equal budgets beside gfnx's trajectory balance (an hour; QUALITYFLAGS="-tasks grid" is a short one, -peers trains gfnx again)
+	$(GO) build -trimpath -o bin/bench-quality ./bench/quality
+	case "$(QUALITYFLAGS)" in *-peers*) ./bench/venv.sh peers;; esac
+	exec bin/bench-quality $(QUALITYFLAGS)
+
 table: build ## TV per member, normaliser and lag on 2-D height 8 (minutes)
 	$(BIN) losses table examples/members.yaml --normalisers all --out runs/table
 
 lint: ## gofmt, vet and the project's own rules
-	@fmt=$$(gofmt -l bench cmd chaos cluster envs internal losses metrics paramserver policy sampler 2>/dev/null); if [ -n "$$fmt" ]; then echo "gofmt wants to change:"; echo "$$fmt"; exit 1; fi
+	@fmt=$$(gofmt -l bench cmd chaos cluster envs internal losses metrics paramserver policy sampler study 2>/dev/null); if [ -n "$$fmt" ]; then echo "gofmt wants to change:"; echo "$$fmt"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) test ./internal/lint
 

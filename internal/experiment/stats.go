@@ -202,3 +202,16 @@ func roundHalf(x float64) float64 {
 	scale := math.Pow(10, 1-math.Floor(math.Log10(math.Abs(x))))
 	return math.Round(x*scale) / scale
 }
+
+// Pairs compares two lists of values of a metric, element by element; margin is in
+// percent of the mean of b.
+func Pairs(metric string, a, b []float64, higher bool, margin float64) Paired {
+	sides := func(values []float64) (out []side) {
+		for _, v := range values {
+			out = append(out, side{value: v, known: true})
+		}
+		return out
+	}
+	n := min(len(a), len(b))
+	return pairUp(metric, sides(a[:n]), sides(b[:n]), higher, margin)
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"math"
+	"testing"
+)
+
+func TestReadPeer(t *testing.T) {
+	r, err := readPeer("ising-0.1", 3, []byte("noise\n"+`{"seconds": 1.5, "log_z": 26.5, "ess": 0.25, "samples": 20000, "settings": {"lr": 0.001}, "versions": {"gfnx": "0.0.1"}}`+"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Measured["eval_log_z"] != 26.5 || r.Measured["eval_ess"] != 0.25 || r.Versions["gfnx"] != "0.0.1" || r.Settings["lr"] != 0.001 {
+		t.Errorf("%+v", r)
+	}
+	if _, ok := r.Measured["seconds"]; ok {
+		t.Error("time is not quality")
+	}
+	if _, err := readPeer("grid", 0, []byte("Traceback")); err == nil {
+		t.Error("no JSON is taken for a result")
+	}
+}
+
+func TestComparison(t *testing.T) {
+	grid := tasks[0]
+	tv := func(v float64) map[string]float64 { return map[string]float64{"tv": v} }
+	ours := &outcome{
+		choosing: results{"grid": {
+			tb:          {0: tv(0.020), 1: tv(0.021), 2: tv(0.019)},
+			"alpha:0.5": {0: tv(0.010), 1: tv(0.012), 2: tv(0.011)},
+			"huber:1":   {0: tv(0.030), 1: tv(0.030), 2: tv(0.030)},
+		}},
+		tested: results{"grid": {
+			tb:          {3: tv(0.020), 4: tv(0.022), 5: tv(0.021)},
+			"alpha:0.5": {3: tv(0.011), 4: tv(0.012), 5: tv(0.011)},
+		}},
+		best: map[string]string{},
+	}
+	if got := ours.choosing.best(grid); got != "alpha:0.5" {
+		t.Fatalf("best is %s", got)
+	}
+	bitseq := tasks[len(tasks)-1]
+	higher := results{"bitseq": {"a": {0: {"test_spearman": 0.5}}, "b": {0: {"test_spearman": 0.7}}}}
+	if got := higher.best(bitseq); got != "b" {
+		t.Errorf("best correlation: %s", got)
+	}
+	ours.best["grid"] = "alpha:0.5"
+	var peers []peerRun
+	for seed, v := range []float64{0.025, 0.026, 0.024, 0.025, 0.026} {
+		peers = append(peers, peerRun{Task: "grid", Seed: uint64(seed), Measured: tv(v)})
+	}
+	r := compareTask(grid, ours, peers)
+	if r.BesideGfnx.Diff.N != 5 || r.BesideGfnx.Verdict != "better" || r.BesideTB.Diff.N != 3 || r.BesideTB.Verdict != "better" {
+		t.Errorf("%+v", r)
+	}
+	if math.Abs(r.Tested.Mean-0.034/3) > 1e-12 || math.Abs(r.Chosen.Mean-0.011) > 1e-12 {
+		t.Errorf("means %v and %v", r.Tested.Mean, r.Chosen.Mean)
+	}
+}
+
+func TestTasksAreNamed(t *testing.T) {
+	if got, err := selected("ising-0.2,grid"); err != nil || len(got) != 2 || got[0].name != "ising-0.2" {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := selected("isnig"); err == nil {
+		t.Error("a task that there is none of")
+	}
+}

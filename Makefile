@@ -14,7 +14,7 @@ PEERFLAGS ?=
 KILLS   ?= 50
 export CGO_ENABLED ?= 0
 
-.PHONY: .venv build run test accept race torture failover swarm netns fuzz bench bench-kernels bench-mesh bench-peers bench-plugin bench-quality bench-ray bench-scale bench-plugin lint verify table clean help
+.PHONY: .venv build run test accept race torture failover swarm netns fuzz bench bench-kernels bench-mesh bench-peers bench-plugin bench-quality bench-ray bench-scale lint verify table clean help
 
 help: ## list the targets
 	@grep -hE '^[.a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'

@@ -21,6 +21,7 @@ var _ cluster.MeshServer = (*Server)(nil)
 
 // apply proposes a command and turns a refusal into an error.
 func (s *Server) apply(ctx context.Context, cmd any) (fsm.Result, error) {
+	founded := s.founded() // before: it may come to be between the refusal and a look at it
 	res, err := s.Replica.Apply(ctx, cmd)
 	switch {
 	case errors.Is(err, replica.ErrNotLeader):
@@ -29,7 +30,7 @@ func (s *Server) apply(ctx context.Context, cmd any) (fsm.Result, error) {
 		return res, fmt.Errorf("%w: %w", cluster.ErrOutcomeUnknown, err)
 	case err != nil:
 		return res, fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
-	case res.Outcome == fsm.Rejected && !s.founded():
+	case res.Outcome == fsm.Rejected && !founded:
 		return res, fmt.Errorf("%w: %s yet", cluster.ErrUnavailable, res.Reason)
 	case res.Outcome == fsm.Rejected:
 		return res, fmt.Errorf("%w: %s", cluster.ErrConflict, res.Reason)

@@ -20,8 +20,11 @@ func (r *Roller) Refuse(told func(*envs.RewardFaults)) { r.refuse = told }
 
 // judge says what becomes of a batch whose rewards came with an error.
 func (r *Roller) judge(err error) (refused bool, _ error) {
+	if err == nil || r.refuse == nil {
+		return false, err
+	}
 	var faults *envs.RewardFaults
-	if err == nil || r.refuse == nil || !errors.As(err, &faults) {
+	if !errors.As(err, &faults) {
 		return false, err
 	}
 	r.refuse(faults)

@@ -26,7 +26,6 @@ const (
 	// MaxFailures of a job's learners in a row pause it.
 	MaxFailures = 3
 
-	// MaxFailures of a job's learners in a row pause it.
 	// firstRetry is the pause after a failure; it doubles.
 	firstRetry = 200 * time.Millisecond
 )
@@ -165,7 +164,7 @@ func (d *Desk) Released(id, jobID string, epoch, version uint64, failed bool, no
 	delete(n.held, jobID)
 	delete(d.moving, jobID)
 	f := d.failures[jobID]
-	if !failed || version > f.version {
+	if !failed || version > f.version || f.count >= MaxFailures {
 		f = failure{}
 	}
 	if !failed {
@@ -179,7 +178,8 @@ func (d *Desk) Released(id, jobID string, epoch, version uint64, failed bool, no
 	if f.count < MaxFailures {
 		return false
 	}
-	delete(d.failures, jobID) // a resumed job starts afresh
+	// Nobody gets the job while it is being paused; Step forgets it then, so that a
+	// resumed one starts afresh.
 	return true
 }
 
@@ -190,6 +190,11 @@ func (d *Desk) Failures(jobID string) int { return d.failures[jobID].count }
 func (d *Desk) Step(jobs []Job, now time.Time) Plan {
 	p := Plan{Waiting: map[string]string{}}
 	d.expire(&p, now)
+	for id := range d.failures {
+		if !slices.ContainsFunc(jobs, func(j Job) bool { return j.ID == id }) {
+			delete(d.failures, id)
+		}
+	}
 	jobs = slices.Clone(jobs)
 	slices.SortFunc(jobs, func(a, b Job) int {
 		return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.ID, b.ID))

@@ -9,12 +9,14 @@ import (
 // Estimates is what an Estimator found of one version. What the job does not ask
 // for, or the environment cannot say, is nil.
 type Estimates struct {
-	Samples int           `json:"samples"` // trajectories of P_F
-	ELBO    *Estimate     `json:"elbo,omitempty"`
-	EUBO    *Estimate     `json:"eubo,omitempty"`
-	LogZ    *Estimate     `json:"log_z,omitempty"` // by importance sampling
-	TopK    *metrics.TopK `json:"top_k,omitempty"`
-	Modes   *SampledModes `json:"modes,omitempty"`
+	Samples int       `json:"samples"` // trajectories of P_F
+	ELBO    *Estimate `json:"elbo,omitempty"`
+	EUBO    *Estimate `json:"eubo,omitempty"`
+	LogZ    *Estimate `json:"log_z,omitempty"` // by importance sampling
+	// TrueLogZ is what the environment knows of its target in closed form.
+	TrueLogZ *runs.Float   `json:"true_log_z,omitempty"`
+	TopK     *metrics.TopK `json:"top_k,omitempty"`
+	Modes    *SampledModes `json:"modes,omitempty"`
 	// Counted compares counts of the samples with a target that can be listed.
 	Counted  *metrics.Counted  `json:"counted,omitempty"`
 	TestSet  *TestSet          `json:"test_set,omitempty"`
@@ -66,6 +68,9 @@ func (e *Estimates) AddTo(row *runs.Row) {
 	if z := e.LogZ; z != nil {
 		row.EvalLogZ, row.EvalLogZError = some(z.Value), some(z.StdErr)
 		row.EvalESS = some(z.ESS / runs.Float(z.Samples))
+	}
+	if row.LogZExact == nil {
+		row.LogZExact = e.TrueLogZ
 	}
 	if c := e.Counted; c != nil {
 		row.SampleTV, row.SampleTVFloor = runs.Some(c.TV.Value), runs.Some(c.Floor)

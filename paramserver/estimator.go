@@ -45,6 +45,7 @@ type Estimator struct {
 	back   *resampler
 	exact  *metrics.Evaluator  // nil where the environment cannot be enumerated
 	draws  *metrics.ExactDraws // of its target
+	logZ   *runs.Float         // that of the target, if the environment knows it
 
 	trajectories []wire.Trajectory
 	actions      [][]int32
@@ -96,6 +97,11 @@ func NewEstimator(u *Updater, exact *metrics.Evaluator, draw func(*job.Spec) (Dr
 	if e.prior, err = openPrior(u); err != nil {
 		return nil, err
 	}
+	if known, ok := u.Env.(envs.Described); ok && e.prior == nil && e.beta == 1 {
+		if z := known.Facts().LogZ; z != nil {
+			e.logZ = runs.Some(*z)
+		}
+	}
 	if spec.Policy.Backward == string(losses.Frozen) {
 		first := make([]float32, e.size)
 		u.Model.Init(first, spec.Seed)
@@ -118,7 +124,7 @@ func (e *Estimator) Estimate(ctx context.Context, params []float32, version uint
 	if len(params) < e.size {
 		return nil, fmt.Errorf("estimates: %d parameters; the policy has %d", len(params), e.size)
 	}
-	params, out := params[:e.size], &Estimates{}
+	params, out := params[:e.size], &Estimates{TrueLogZ: e.logZ}
 	if e.drawer != nil {
 		if err := e.forward(ctx, params, version, out); err != nil {
 			return nil, fmt.Errorf("estimates from P_F: %w", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/runs"
+	"github.com/driftmesh/driftmesh/losses"
 	"github.com/driftmesh/driftmesh/metrics"
 	"github.com/driftmesh/driftmesh/paramserver"
 	"github.com/driftmesh/driftmesh/sampler"
@@ -66,6 +67,8 @@ type evaluation struct {
 	ModesTotal     int                   `json:"modes_total"`
 	// Estimates are from fresh samples of P_F.
 	Estimates *paramserver.Estimates `json:"estimates"`
+
+	learned bool // log Z was
 }
 
 func newEvalCmd() *cobra.Command {
@@ -110,10 +113,16 @@ func newEvalCmd() *cobra.Command {
 				d := r.Distances
 				fmt.Fprintf(w, "  TV      %.4f    KL(p‖q) %.4f    KL(q‖p) %.4f    JSD %.4f (exact, %d objects)\n", d.TV, d.ForwardKL, d.ReverseKL, d.JSD, r.Objects)
 				fmt.Fprintf(w, "  E[R]    %.4f, target %.4f\n", r.ExpectedReward, r.TargetReward)
-				fmt.Fprintf(w, "  modes   %d of %d found by training, %d held\n", e.ModesFound, e.ModesTotal, r.ModesHeld)
+				if e.ModesTotal > 0 {
+					fmt.Fprintf(w, "  modes   %d of %d found by training, %d held\n", e.ModesFound, e.ModesTotal, r.ModesHeld)
+				}
 				fmt.Fprintf(w, "  log Z   %.4f exact\n", r.LogZ)
+			} else if z := e.Estimates.TrueLogZ; z != nil {
+				fmt.Fprintf(w, "  log Z   %.4f exact\n", *z)
 			}
-			fmt.Fprintf(w, "  log Z   %.4f learned\n", e.LogZ)
+			if e.learned {
+				fmt.Fprintf(w, "  log Z   %.4f learned\n", e.LogZ)
+			}
 			printEstimates(w, e.Estimates)
 			return nil
 		},
@@ -161,7 +170,7 @@ func printEstimates(w io.Writer, e *paramserver.Estimates) {
 }
 
 func evaluate(ctx context.Context, spec *job.Spec, u *paramserver.Updater) (*evaluation, error) {
-	e := &evaluation{Name: spec.Name, Version: u.Version(), Trajectories: u.Trajectories(), LogZ: u.LogZ()}
+	e := &evaluation{Name: spec.Name, Version: u.Version(), Trajectories: u.Trajectories(), LogZ: u.LogZ(), learned: spec.Loss.Normaliser == string(losses.Learned)}
 	e.ModesFound, e.ModesTotal = u.ModesFound()
 	params := u.Params()
 	var err error

@@ -42,7 +42,7 @@ func TestEvalJSON(t *testing.T) {
 	if is["samples"] != 512.0 || math.Abs(is["value"].(float64)-exact["log_z"].(float64)) > 6*is["std_err"].(float64) {
 		t.Errorf("importance-sampled log Z %v, exact %v", is, exact["log_z"])
 	}
-	keys(t, e["estimates"], "samples", "elbo", "eubo", "log_z", "top_k", "counted")
+	keys(t, e["estimates"], "samples", "elbo", "eubo", "log_z", "true_log_z", "top_k", "counted")
 	text := ok(t, "eval", dir)
 	for _, want := range []string{"quick at version 300", "TV", "log Z", "learned", "by importance sampling", "ELBO", "EUBO", "distinct samples"} {
 		if !strings.Contains(text, want) {

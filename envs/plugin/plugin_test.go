@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/envs/diffusion"
 	"github.com/driftmesh/driftmesh/envs/envtest"
 	"github.com/driftmesh/driftmesh/envs/hypergrid"
 	"github.com/driftmesh/driftmesh/envs/plugin"
@@ -126,6 +127,17 @@ func TestRewardInPlace(t *testing.T) {
 	if _, err := env.(envs.Lister).List(context.Background(), 63); !errors.Is(err, envs.ErrNotEnumerable) {
 		t.Error(err)
 	}
+}
+
+// TestRewardOfPoints: actions that are points have rewards of a plugin like all others.
+func TestRewardOfPoints(t *testing.T) {
+	permit(t, "../../internal/plugin/testdata")
+	base, err := diffusion.New(diffusion.Config{Target: "gauss25", Steps: 5, Sigma: 2.5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := plugin.Reward(base, &job.Reward{Command: []string{"python3", "trivial_texts.py"}})
+	envtest.Run(t, env)
 }
 
 // TestWithoutPermission: a process that may not run the program knows the states and

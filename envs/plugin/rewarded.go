@@ -115,6 +115,11 @@ func (s *rewardedStates) CopyRow(dst int, from envs.States, src int) {
 	s.States.CopyRow(dst, inner(from), src)
 }
 
+// AppendDense implements envs.Points, where the environment's states do.
+func (s *rewardedStates) AppendDense(dst []float32, row int) []float32 {
+	return s.States.(envs.Points).AppendDense(dst, row)
+}
+
 // LogReward asks the plugin about every distinct object once.
 func (s *rewardedStates) LogReward(rows []int32, out []float64) error {
 	s.texts, s.place = s.texts[:0], s.place[:0]

@@ -1,6 +1,8 @@
 package paramserver
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"reflect"
 
@@ -20,6 +22,7 @@ import (
 //
 // so that P_F(τ) becomes p_prior(τ)·R(x)/Z, and of objects p_prior(x)·R(x)/Z.
 type prior struct {
+	layout policy.Layout // of params
 	tape   policy.Tape
 	params []float32
 	scores policy.Scores
@@ -57,7 +60,10 @@ func openPrior(u *Updater) (*prior, error) {
 	if !reflect.DeepEqual(env.Spec(), u.Env.Spec()) {
 		return nil, fault(fmt.Sprintf("a run on states like those of the job, %+v; it has %+v", u.Env.Spec(), env.Spec()))
 	}
-	model, err := policy.FromSpec(spec.Policy, env.Spec())
+	if spec.Policy.Drift == "langevin" && !sameEnv(spec.Env, u.Spec.Env) {
+		return nil, fault("a run with policy.drift plain, or one of the job's own environment: the states of a langevin drift show log R, which is another here")
+	}
+	model, err := policy.ForJob(spec, env.Spec()) // its objective may have given it flows
 	if err != nil {
 		return nil, fault("a run with a policy: " + err.Error())
 	}
@@ -69,12 +75,20 @@ func openPrior(u *Updater) (*prior, error) {
 	if err := c.Match(want); err != nil {
 		return nil, fault("a checkpoint that fits its own job: " + err.Error())
 	}
-	return &prior{tape: model.NewTape(), params: c.Params[:model.Layout().Size()]}, nil
+	return &prior{layout: model.Layout(), tape: model.NewTape(), params: c.Params[:model.Layout().Size()]}, nil
+}
+
+// sameEnv compares environments with their parameters, whose numbers may be of
+// several types.
+func sameEnv(a, b job.Env) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
 // begin makes the prior the job's initial model, where the two are alike.
 func (p *prior) begin(layout policy.Layout, params []float32) {
-	if len(p.params) == layout.Size() {
+	if reflect.DeepEqual(p.layout, layout) {
 		copy(params, p.params)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/driftmesh/driftmesh/internal/schedule"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver"
+	"github.com/driftmesh/driftmesh/sampler"
 )
 
 // saved is the folder of a run with u's parameters.
@@ -122,6 +124,12 @@ func TestPriorsThatDoNotFit(t *testing.T) {
 	}{
 		"no run":      {func(s *job.Spec) { s.Loss.Prior = "nowhere" }, "loss.prior", "folder of a finished run"},
 		"other steps": {func(s *job.Spec) { s.Env.Params["steps"] = 7 }, "loss.prior", "states like those"},
+		"a drift that follows log R": {func(s *job.Spec) {
+			prior := pointSpec()
+			prior.Env.Params = map[string]any{"target": "gauss25", "steps": 6, "sigma": 5.0}
+			prior.Policy.Drift = "langevin"
+			s.Loss.Prior = saved(t, newUpdater(t, prior))
+		}, "loss.prior", "plain"},
 		"learned P_B": {func(s *job.Spec) {
 			s.Env = job.Env{Name: "hypergrid", Params: map[string]any{}}
 			s.Policy.Kind, s.Policy.Backward = "mlp", "joint"
@@ -134,5 +142,53 @@ func TestPriorsThatDoNotFit(t *testing.T) {
 		if !errors.As(err, &fault) || fault.Path != c.path || !strings.Contains(fault.Want, c.want) {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// TestPriorsOfOtherLosses: a prior may have been trained with flows of states, which
+// its forward policy does without, and may be of another shape than the job's policy.
+func TestPriorsOfOtherLosses(t *testing.T) {
+	grid := job.Env{Name: "hypergrid", Params: map[string]any{"dim": 2, "height": 8}}
+	prior := job.Default()
+	prior.Env = grid
+	prior.Name, prior.Policy.Hidden, prior.Policy.Backward = "flows", []int{7, 3}, "uniform"
+	prior.Loss.Objective = job.SubTB
+	tuned := job.Default()
+	tuned.Env = grid
+	tuned.Name, tuned.Policy.Hidden, tuned.Policy.Backward = "tuned", []int{8}, "uniform"
+	tuned.Loss.Prior = saved(t, newUpdater(t, prior))
+	newUpdater(t, tuned)
+}
+
+// TestPriorOfTheSameSize: parameters of as many numbers and other shapes are no
+// beginning for a job.
+func TestPriorOfTheSameSize(t *testing.T) {
+	// A hypergrid of 2 × 8 has 16 features and 3 actions, so one layer of width h
+	// takes 16h+h+3h+3, and two of a and b take 16a+a+ab+b+3b+3.
+	prior := job.Default()
+	prior.Name, prior.Policy.Hidden, prior.Policy.Backward = "prior", []int{20}, "uniform"
+	prior.Env = job.Env{Name: "hypergrid", Params: map[string]any{"dim": 2, "height": 8}}
+	tuned := *prior
+	tuned.Name, tuned.Policy.Hidden = "tuned", []int{14, 9}
+	tuned.Seed = 7
+	plain := newUpdater(t, &tuned)
+	from := newUpdater(t, prior)
+	if len(plain.Params()) != len(from.Params()) {
+		t.Fatalf("%d and %d parameters", len(plain.Params()), len(from.Params()))
+	}
+	tuned.Loss.Prior = saved(t, from)
+	if u := newUpdater(t, &tuned); !slices.Equal(u.Params(), plain.Params()) {
+		t.Error("parameters of other shapes were taken over")
+	}
+}
+
+// TestRehearsedTuningHasTheSameBits: the forward pass of a rollout is the job's, and
+// the prior's is made from the same batch.
+func TestRehearsedTuningHasTheSameBits(t *testing.T) {
+	_, spec := tilting(t)
+	plain := trained(t, spec, func(*paramserver.Updater, *sampler.Roller) {}, false)
+	rehearsed := trained(t, spec, func(u *paramserver.Updater, r *sampler.Roller) { r.Rehearse(u.Tape()) }, true)
+	if !slices.Equal(plain, rehearsed) {
+		t.Error("other parameters after 20 updates")
 	}
 }

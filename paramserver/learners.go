@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/internal/cores"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/journal"
@@ -112,7 +113,9 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 	defer intake.Close()
 
 	ev := newEvaluator(spec, u, h, s.Clock, s.members, logger)
-	if ev.samples, err = NewEstimator(u, ev.exact, s.Draw); err != nil {
+	if err := unready(u.Env); err != nil { // learning needs no rewards, samples do
+		logger.Warn("no metrics that need rewards: they cannot be had in this process", "error", err)
+	} else if ev.samples, err = NewEstimator(u, ev.exact, s.Draw); err != nil {
 		return err
 	}
 	ev.ages.committed(j.Version, j.Committed)
@@ -158,6 +161,14 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 	evaluating.Wait()
 	arch.wait()
 	return err
+}
+
+// unready says why the rewards of an environment cannot be had in this process.
+func unready(env envs.Env) error {
+	if remote, ok := env.(envs.Remote); ok {
+		return remote.Ready()
+	}
+	return nil
 }
 
 // refill fills the replay buffer of a learner that goes on where another ended,

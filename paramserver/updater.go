@@ -93,13 +93,19 @@ var ErrNoBatch = errors.New("no trajectory of the batch can be trained on")
 // LogZName is the name of the learned log Z in the parameter layout.
 const LogZName = "log_z"
 
-// Check finds the faults of a spec that NewUpdater would, and those that it has
-// in a mesh only, without the memory that a learner takes. size is what the parameters and the optimiser's moments
-// take in every Commit, in bytes.
+// Check finds the faults of a spec in a mesh: those of CheckLocal, and what only a
+// single process can do.
 func Check(spec *job.Spec) (warnings []string, size int64, err error) {
 	if err := dataInMesh(spec); err != nil {
 		return nil, 0, err
 	}
+	return CheckLocal(spec)
+}
+
+// CheckLocal finds the faults of a spec that NewUpdater would, without the memory
+// that a learner takes. size is what the parameters and the optimiser's moments
+// take in every Commit, in bytes.
+func CheckLocal(spec *job.Spec) (warnings []string, size int64, err error) {
 	u, err := describe(spec)
 	if err != nil {
 		return nil, 0, err

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/driftmesh/driftmesh/envs/registry"
 	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/experiment"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
@@ -40,6 +41,7 @@ type experimentFlags struct {
 	parallel int
 	resume   bool // into a folder of other cells
 	keep     bool
+	allow    []string // folders of plugins
 	mesh     studyMesh
 }
 
@@ -65,10 +67,13 @@ are then not bit-identical, and have folders of their own.`,
 		Example: `  driftmesh experiment run examples/paper/synthetic.yaml --use test
   driftmesh experiment run my-study.yaml --parallel 8`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return runExperiment(cmd, &f, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return permitted(cmd, besideJob(f.allow, args[0]), func() error { return runExperiment(cmd, &f, args[0]) })
+		},
 	}
 	f.add(cmd)
 	fl := cmd.Flags()
+	addAllowPlugins(fl, &f.allow, "otherwise the study's folder")
 	fl.IntVar(&f.parallel, "parallel", 0, "cells at once (default: as the study says, or one per core)")
 	fl.BoolVar(&f.resume, "continue", false, "go on although the study's cells have changed: keep what is done, run what is new")
 	fl.StringArrayVar(&f.mesh.client.servers, "server", nil, "gRPC `address` of any server of a cluster that runs the cells (repeatable)")
@@ -113,9 +118,16 @@ func (f *experimentFlags) openStudy(path string) (*experiment.Runner, error) {
 	}, nil
 }
 
+// checkJob finds the faults of a cell that this process trains.
 func checkJob(spec *job.Spec) error {
-	_, _, err := paramserver.Check(spec)
-	return err
+	if _, _, err := paramserver.CheckLocal(spec); err != nil || spec.Reward == nil {
+		return err
+	}
+	env, err := registry.OfJob(spec)
+	if err != nil {
+		return err
+	}
+	return ready(env)
 }
 
 func runExperiment(cmd *cobra.Command, f *experimentFlags, path string) error {

@@ -29,7 +29,8 @@ func checkMeshJob(spec *job.Spec) error {
 	if spec.Train.Lag > 0 {
 		return fielderr.New("train.lag", spec.Train.Lag, "0 on a mesh, whose lag is what it is")
 	}
-	return checkJob(spec)
+	_, _, err := paramserver.Check(spec)
+	return err
 }
 
 // join asks which cluster answers.

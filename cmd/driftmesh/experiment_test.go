@@ -115,6 +115,21 @@ func TestExperimentEndToEnd(t *testing.T) {
 	}
 }
 
+// TestStudyOfData: a cell may learn from a file beside the study. A mesh's may not.
+func TestStudyOfData(t *testing.T) {
+	text := strings.Replace(smallStudy, "base:\n", "base:\n  data: {file: cells.txt, share: 0.5}\n", 1)
+	study, root := studyFile(t, strings.Replace(text, "seeds: 2", "seeds: 1", 1))
+	write(t, filepath.Join(filepath.Dir(study), "cells.txt"), "(0,0)\n(5,5)\n")
+	if out := ok(t, "experiment", "run", study, "--runs", root); !strings.Contains(out, "4 runs done, 0 of them diverged") {
+		t.Errorf("says\n%s", out)
+	}
+	write(t, study, strings.Replace(text, "[0, 5]", "[0]", 1))
+	r := command(t, "experiment", "run", study, "--runs", root, "--server", "127.0.0.1:1")
+	if r.code != exitBadInput || !strings.Contains(r.stderr, "no data file in a mesh") {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+}
+
 // TestChangedStudy is refused until it is told to go on, and then only what is
 // new is run.
 func TestChangedStudy(t *testing.T) {

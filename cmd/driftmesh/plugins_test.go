@@ -33,6 +33,26 @@ func TestPythonExamples(t *testing.T) {
 	}
 }
 
+// TestPluginsInStudies: the cells of a study may have rewards of a program beside it.
+func TestPluginsInStudies(t *testing.T) {
+	plugintest.Need(t)
+	program, err := os.ReadFile("../../examples/python/reward.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	study, root := studyFile(t, strings.NewReplacer(
+		"base:\n", "base:\n  reward: {command: [python3, reward.py]}\n", "seeds: 2", "seeds: 1", "metrics: [tv, modes_held]", "metrics: [tv]",
+	).Replace(smallStudy))
+	write(t, filepath.Join(filepath.Dir(study), "reward.py"), string(program))
+	if out := ok(t, "experiment", "run", study, "--runs", root); !strings.Contains(out, "4 runs done, 0 of them diverged") {
+		t.Errorf("says\n%s", out)
+	}
+	r := command(t, "experiment", "run", study, "--runs", filepath.Join(root, "other"), "--allow-plugins", t.TempDir())
+	if r.code != exitBadInput || !strings.Contains(r.stderr, "reward.command") {
+		t.Errorf("a program ran without permission: %+v", r)
+	}
+}
+
 // TestPluginFaultsInTrain: a job whose program cannot run is refused before there is a
 // folder, and an object without a reward ends the run with its name.
 func TestPluginFaultsInTrain(t *testing.T) {
@@ -70,7 +90,8 @@ func TestPluginsInTheMesh(t *testing.T) {
 	data := t.TempDir()
 	_, addr := startServer(t, "--data", filepath.Join(data, "server"), "--init")
 	worker := start(t, "worker", "--data", filepath.Join(data, "worker"), "--join", addr, "--allow-plugins", "testdata/plugins", "--allow-plugins", "../../examples/python")
-	r := command(t, "submit", "testdata/plugins/flaky.yaml", "--server", addr, "--set", "reward.command=[python3, flaky.py, "+data+"]")
+	r := command(t, "submit", "testdata/plugins/flaky.yaml", "--server", addr, "--set", "reward.command=[python3, flaky.py, "+data+"]",
+		"--set", "eval.samples=32") // which this server, who may not ask, leaves out
 	if r.code != exitOK {
 		t.Fatalf("%+v", r)
 	}

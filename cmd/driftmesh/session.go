@@ -51,12 +51,18 @@ func (f *jobFlags) load(path string) (*job.Spec, *paramserver.Updater, error) {
 	if err != nil {
 		return nil, nil, src.Locate(err)
 	}
-	if remote, ok := u.Env.(envs.Remote); ok {
-		if err := remote.Ready(); err != nil {
-			return nil, nil, src.Locate(fielderr.Prefix("reward", err))
-		}
+	if err := ready(u.Env); err != nil {
+		return nil, nil, src.Locate(err)
 	}
 	return spec, u, nil
+}
+
+// ready says why the rewards of a job cannot be had in this process.
+func ready(env envs.Env) error {
+	if remote, ok := env.(envs.Remote); ok {
+		return fielderr.Prefix("reward", remote.Ready())
+	}
+	return nil
 }
 
 // session is one process's work on a run: the folder, the display, and how it ends.

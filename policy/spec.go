@@ -46,6 +46,12 @@ func FromSpec(p job.Policy, env envs.Spec, options ...Option) (Model, error) {
 	if flow && !slices.Contains(flowing, p.Kind) {
 		return nil, fmt.Errorf("%w: kind %s", ErrNoFlow, p.Kind)
 	}
+	if p.Std != "" && p.Kind != "gaussian" {
+		return nil, fielderr.New("std", p.Std, "nothing; only a gaussian has one")
+	}
+	if p.Drift != "" && p.Kind != "gaussian" {
+		return nil, fielderr.New("drift", p.Drift, "nothing; only a gaussian has one")
+	}
 	switch p.Kind {
 	case "mlp":
 		return mlpFromSpec(p, env, flow)
@@ -64,12 +70,6 @@ func FromSpec(p job.Policy, env envs.Spec, options ...Option) (Model, error) {
 func mlpFromSpec(p job.Policy, env envs.Spec, flow bool) (Model, error) {
 	if env.Continuous() {
 		return nil, fielderr.New("kind", p.Kind, "gaussian: the actions of "+env.Name+" are points")
-	}
-	if p.Std != "" {
-		return nil, fielderr.New("std", p.Std, "nothing; only a gaussian has one")
-	}
-	if p.Drift != "" {
-		return nil, fielderr.New("drift", p.Drift, "nothing; only a gaussian has one")
 	}
 	c := MLPConfig{Hidden: p.Hidden, Activation: p.Activation, Flow: flow}
 	switch p.Backward {

@@ -29,6 +29,8 @@ func TestFromSpec(t *testing.T) {
 		"backward":   func(p *job.Policy) { p.Backward = "learned" },
 		"activation": func(p *job.Policy) { p.Activation = "" },
 		"hidden":     func(p *job.Policy) { p.Hidden = nil },
+		"std":        func(p *job.Policy) { p.Kind, p.Std = "tabular", "learned" },
+		"drift":      func(p *job.Policy) { p.Kind, p.Drift = "transformer", "langevin" },
 	} {
 		p := good
 		spoil(&p)

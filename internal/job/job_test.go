@@ -201,6 +201,8 @@ func TestValidateOfLiterals(t *testing.T) {
 		{"data.file", func(s *Spec) { s.Loss.Objective, s.Policy.Backward = ML, "uniform" }},
 		{"data.file", func(s *Spec) { s.Data = &Data{Share: 1} }},
 		{"data.share", func(s *Spec) { s.Data = &Data{File: "x.csv"} }},
+		{"data.share", func(s *Spec) { s.Data, s.Train.Batch = &Data{File: "x.csv", Share: 0.5}, 1 }},
+		{"replay.kind", func(s *Spec) { s.Data, s.Replay.Kind = &Data{File: "x.csv", Share: 1}, "fifo" }},
 		{"data.share", func(s *Spec) {
 			s.Loss.Objective, s.Policy.Backward, s.Data = ML, "uniform", &Data{File: "x.csv", Share: 0.5}
 		}},
@@ -214,6 +216,7 @@ func TestValidateOfLiterals(t *testing.T) {
 		{"env.params", func(s *Spec) { s.Env.Params["a b"] = 1 }},
 		{"reward.command", func(s *Spec) { s.Reward = &Reward{} }},
 		{"reward.command[1]", func(s *Spec) { s.Reward = &Reward{Command: []string{"python3", ""}} }},
+		{"policy.drift", func(s *Spec) { s.Reward, s.Policy.Drift = &Reward{Command: []string{"a"}}, "langevin" }},
 		{"reward.retries", func(s *Spec) { s.Reward = &Reward{Command: []string{"a"}, Retries: -2} }},
 		{"reward.params.x", func(s *Spec) {
 			s.Reward = &Reward{Command: []string{"a"}, Params: map[string]any{"x": math.NaN()}}
@@ -292,7 +295,7 @@ func drawSpec(t *rapid.T) *Spec {
 	}
 	s.Optimiser.LearningRate = drawValue(t, "learning_rate", 0, 1)
 	s.Sampling.Epsilon = drawValue(t, "epsilon", 0, 1)
-	s.Train.Batch = rapid.IntRange(1, 1000).Draw(t, "batch")
+	s.Train.Batch = rapid.IntRange(2, 1000).Draw(t, "batch")
 	s.Mesh.ReplayMax = s.Train.Batch + rapid.IntRange(0, 1000).Draw(t, "replay")
 	return s
 }

@@ -80,5 +80,9 @@ func (c *checker) objective(s *Spec) {
 		c.fault("data.file", nil, "a file of objects: .csv, .parquet or .txt")
 	case name == ML && d.Share != 1:
 		c.fault("data.share", d.Share, "1: loss.objective ml learns from data alone")
+	case d.Share < 1 && s.Train.Batch == 1:
+		c.fault("data.share", d.Share, "1, or a train.batch of at least 2: one trajectory is of data or sampled")
+	case d.Share == 1 && s.Replay.Kind != "none":
+		c.fault("replay.kind", s.Replay.Kind, "none: with data.share 1 nothing is sampled, and so nothing kept")
 	}
 }

@@ -181,7 +181,7 @@ func (t *torture) auditArchive(ctx context.Context, s *wire.StateReply) error {
 	if err := CheckManifest(m, s, policy); err != nil {
 		return err
 	}
-	env, err := registry.New(t.Spec.Env.Name, t.Spec.Env.Params)
+	env, err := registry.OfJob(t.Spec)
 	if err != nil {
 		return err
 	}

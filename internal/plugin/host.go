@@ -174,7 +174,7 @@ func (h *Host) open(c Command) (*Pool, error) {
 			faults = append(faults, err)
 			continue
 		}
-		key := fmt.Sprintf("%q %v %d %s %d %d", args, c.Params, c.Processes, c.Timeout, c.Batch, c.Retries) // maps print sorted
+		key := fmt.Sprintf("%q %#v %d %s %d %d", args, c.Params, c.Processes, c.Timeout, c.Batch, c.Retries) // maps print sorted
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		p := h.pools[key]

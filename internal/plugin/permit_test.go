@@ -45,6 +45,19 @@ func TestPermission(t *testing.T) {
 			t.Errorf("%q: %v", good, err)
 		}
 	}
+	one := func(params map[string]any) *plugin.Pool {
+		p, err := plugin.Open(plugin.Command{Args: []string{"python3", "in.py"}, Params: params})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	if one(map[string]any{"a": "1 b:2"}) == one(map[string]any{"a": "1", "b": "2"}) || one(map[string]any{"a": "1"}) == one(map[string]any{"a": 1}) {
+		t.Error("programs with other parameters are shared")
+	}
+	if one(map[string]any{"a": 1, "b": 2}) != one(map[string]any{"b": 2.0, "a": 1}) {
+		t.Error("equal programs are not shared")
+	}
 	for _, bad := range [][]string{
 		{}, {""}, {"python3"}, {"python3", "-c", "1"}, {"python3", "-m", "http.server"}, {"python3", "../outside.py"}, {"python3", "link.py"},
 		{"python3", filepath.Join(root, "outside.py")}, {"python3", "sub"}, {"python3", "."}, {"sh", "-c", "1"}, {"/bin/sh"}, {"../outside.py"}, {"in.py"}, {"link.py"},

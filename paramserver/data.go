@@ -6,7 +6,7 @@ import (
 	"sort"
 
 	"github.com/driftmesh/driftmesh/envs"
-	"github.com/driftmesh/driftmesh/internal/dataset"
+	"github.com/driftmesh/driftmesh/internal/datafile"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/rng"
@@ -56,35 +56,39 @@ func (u *Updater) OpenData() error {
 		return nil
 	}
 	path := u.Spec.Data.File
-	objects, err := dataset.Read(path)
+	file, err := datafile.Read(path)
 	if err != nil {
-		return err
+		return fmt.Errorf("data.file: %w", err)
+	}
+	objects, err := file.Objects()
+	if err != nil {
+		return fmt.Errorf("data.file: %w", err)
 	}
 	d := &dataSource{resample: newResampler(u.Env, u.Spec.Seed, rng.Data)}
 	one, total := u.Env.NewStates(1), 0.0
 	for _, o := range objects {
 		item, err := read(one, o)
 		if err != nil {
-			return dataset.At(path, o.Line, err)
+			return fmt.Errorf("data.file: %w", &datafile.Error{File: path, Line: o.Line, Field: datafile.ObjectColumn, Fault: err.Error()})
 		}
 		total += o.Weight
 		d.objects, d.until = append(d.objects, item), append(d.until, total)
 	}
 	if math.IsInf(total, 0) {
-		return dataset.At(path, 1, fielderr.New(dataset.WeightColumn, total, "weights whose sum is finite"))
+		return fmt.Errorf("data.file: %w", &datafile.Error{File: path, Field: datafile.WeightColumn, Fault: "want weights whose sum is finite"})
 	}
 	u.data = d
 	return nil
 }
 
 // read makes an item of an object.
-func read(one envs.States, o dataset.Object) (replay.Item, error) {
+func read(one envs.States, o datafile.Object) (replay.Item, error) {
 	if err := one.Parse(0, o.Text); err != nil {
-		return replay.Item{}, fielderr.New(dataset.ObjectColumn, o.Text, fmt.Sprintf("an object of the environment (%v)", err))
+		return replay.Item{}, fmt.Errorf("got %.80q; want an object of the environment (%w)", o.Text, err)
 	}
 	reward := [1]float64{}
 	if err := one.LogReward([]int32{0}, reward[:]); err != nil {
-		return replay.Item{}, fielderr.New(dataset.ObjectColumn, o.Text, fmt.Sprintf("an object with a reward (%v)", err))
+		return replay.Item{}, fmt.Errorf("got %.80q; want an object with a reward (%w)", o.Text, err)
 	}
 	return replay.Item{Text: one.Text(0), LogReward: reward[0]}, nil
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/datafile"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/schedule"
 	"github.com/driftmesh/driftmesh/internal/wire"
@@ -169,11 +169,11 @@ func TestBadDataIsNamed(t *testing.T) {
 	for text, says := range map[string]string{
 		"object\n\"(1,2)\"\n\"(1,9)\"\n":                      `objects.csv:3: object: got "(1,9)"; want an object of the environment (`,
 		"object,weight\n\"(1,2)\",x\n":                        `objects.csv:2: weight: got "x"; want`,
-		"object,weight\n\"(1,2)\",1e308\n\"(1,2)\",1.7e308\n": `weight: got +Inf; want weights whose sum is finite`,
+		"object,weight\n\"(1,2)\",1e308\n\"(1,2)\",1.7e308\n": `objects.csv: weight: want weights whose sum is finite`,
 	} {
 		u := newUpdater(t, dataSpec(t, text, 1))
 		err := u.OpenData()
-		var fault *fielderr.Error
+		var fault *datafile.Error
 		if !errors.As(err, &fault) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v, which does not say %q", text, err, says)
 		}

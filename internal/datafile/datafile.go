@@ -1,5 +1,5 @@
 // Package datafile reads what a user brings along: tables of texts and numbers, as
-// CSV (plain or gzipped) or Parquet, and lists of lines. Files are read whole; how
+// CSV (plain or gzipped) or Parquet, lists of lines, and data sets of objects. Files are read whole; how
 // large they may be is checked before anything of that size is allocated, and every
 // fault names the file, the line and the field.
 package datafile
@@ -114,19 +114,37 @@ func (f *File) text() ([]byte, error) {
 
 // Lines are the lines of a text, without blanks around them, empty ones left out.
 func (f *File) Lines() ([]string, error) {
-	data, err := f.text()
+	rows, err := f.list()
 	if err != nil {
 		return nil, err
 	}
 	var out []string
+	for _, row := range rows {
+		out = append(out, row.Text)
+	}
+	return out, nil
+}
+
+// list is Lines with their numbers.
+func (f *File) list() ([]Row, error) {
+	data, err := f.text()
+	if err != nil {
+		return nil, err
+	}
+	var out []Row
+	n := 0
 	for line := range strings.Lines(string(data)) {
+		n++
 		if line = strings.TrimSpace(line); line == "" {
 			continue
 		}
-		if len(out) == MaxRows {
+		switch {
+		case len(out) == MaxRows:
 			return nil, &Error{File: f.Name, Fault: fmt.Sprintf("more than %d lines", MaxRows)}
+		case len(line) > maxText:
+			return nil, &Error{File: f.Name, Line: n, Fault: fmt.Sprintf("%d bytes; at most %d are read", len(line), maxText)}
 		}
-		out = append(out, line)
+		out = append(out, Row{Text: line, Line: n})
 	}
 	return out, nil
 }

@@ -29,6 +29,9 @@ func (f *File) parquetTable(c Columns) (rows []Row, err error) {
 		return nil, err
 	}
 	value, err := f.leaf(file, c.Value)
+	if err != nil && c.Default != nil {
+		value, err = -1, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +95,10 @@ func (f *File) readGroup(r parquet.Rows, c Columns, text, value int, rows []Row)
 			fault := func(field, fault string) error {
 				return &Error{File: f.Name, Line: row.Line, Field: field, Fault: fault}
 			}
-			seen := 0
+			texts, numbers := 0, 0
+			if c.Default != nil {
+				row.Value = *c.Default
+			}
 			for _, v := range values {
 				switch v.Column() {
 				case text:
@@ -100,18 +106,21 @@ func (f *File) readGroup(r parquet.Rows, c Columns, text, value int, rows []Row)
 						return nil, fault(c.Text, fmt.Sprintf("got %.40s; want a text of at most %d bytes", v, maxText))
 					}
 					row.Text = string(v.ByteArray())
-					seen++
+					texts++
 				case value:
+					if c.Default != nil && v.IsNull() {
+						continue
+					}
 					x, ok := number(v)
 					if !ok {
 						return nil, fault(c.Value, fmt.Sprintf("got %.40s; want a finite number", v))
 					}
 					row.Value = x
-					seen++
+					numbers++
 				}
 			}
-			if seen != 2 {
-				return nil, fault("", fmt.Sprintf("%d values of %s and %s; want one of each", seen, c.Text, c.Value))
+			if texts != 1 || numbers > 1 || numbers == 0 && c.Default == nil {
+				return nil, fault("", fmt.Sprintf("%d values of %s and %d of %s; want one of each", texts, c.Text, numbers, c.Value))
 			}
 			rows = append(rows, row)
 		}

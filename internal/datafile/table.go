@@ -22,7 +22,11 @@ type Row struct {
 }
 
 // Columns are the names of the two columns that are read; others are left alone.
-type Columns struct{ Text, Value string }
+type Columns struct {
+	Text, Value string
+	// Default is what rows without a value have; nil: every row needs one.
+	Default *float64
+}
 
 // Table reads a CSV with a header, gzipped or not, or a Parquet file, told apart by
 // their content. Values are finite. Faults are *Error.
@@ -36,7 +40,7 @@ func (f *File) Table(c Columns) ([]Row, error) {
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	r := csv.NewReader(bytes.NewReader(data))
-	r.ReuseRecord = true
+	r.ReuseRecord, r.TrimLeadingSpace = true, true
 	header, err := r.Read()
 	if err != nil {
 		if errors.Is(err, io.EOF) {
@@ -44,8 +48,11 @@ func (f *File) Table(c Columns) ([]Row, error) {
 		}
 		return nil, f.csvFault(err)
 	}
+	for i := range header {
+		header[i] = strings.TrimSpace(header[i])
+	}
 	text, value := slices.Index(header, c.Text), slices.Index(header, c.Value)
-	if text < 0 || value < 0 {
+	if text < 0 || value < 0 && c.Default == nil {
 		missing := c.Text
 		if text >= 0 {
 			missing = c.Value
@@ -65,9 +72,13 @@ func (f *File) Table(c Columns) ([]Row, error) {
 		if len(rows) == MaxRows {
 			return nil, &Error{File: f.Name, Line: line, Fault: fmt.Sprintf("more than %d rows", MaxRows)}
 		}
-		x, err := strconv.ParseFloat(strings.TrimSpace(record[value]), 64)
-		if err != nil || math.IsNaN(x) || math.IsInf(x, 0) {
-			return nil, &Error{File: f.Name, Line: line, Field: c.Value, Fault: fmt.Sprintf("got %.40q; want a finite number", record[value])}
+		number := ""
+		if value >= 0 {
+			number = strings.TrimSpace(record[value])
+		}
+		x, ok := c.value(number)
+		if !ok {
+			return nil, &Error{File: f.Name, Line: line, Field: c.Value, Fault: fmt.Sprintf("got %.40q; want a finite number", number)}
 		}
 		if len(record[text]) > maxText {
 			return nil, &Error{File: f.Name, Line: line, Field: c.Text, Fault: fmt.Sprintf("%d bytes; at most %d are read", len(record[text]), maxText)}
@@ -75,6 +86,15 @@ func (f *File) Table(c Columns) ([]Row, error) {
 		// Cloned, or every text would keep its whole line.
 		rows = append(rows, Row{Text: strings.Clone(record[text]), Value: x, Line: line})
 	}
+}
+
+// value reads the text of a number.
+func (c *Columns) value(text string) (float64, bool) {
+	if text == "" && c.Default != nil {
+		return *c.Default, true
+	}
+	x, err := strconv.ParseFloat(text, 64)
+	return x, err == nil && !math.IsNaN(x) && !math.IsInf(x, 0)
 }
 
 func (f *File) csvFault(err error) error {

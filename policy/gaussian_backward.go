@@ -89,10 +89,10 @@ func (k *gaussianGrad) sum(w []float64, b *Batch) {
 		for j := range d {
 			std := moments[d+j]
 			z := (float64(envs.Coordinate(b.FAction[i*d+j])) - moments[j]) / std
-			to[j] += w[i] * z / std * reach
+			to[j] += float64(w[i] * z / std * reach)
 			if m.learnStd {
 				tanh := math.Log(std/reference) / stdRange
-				to[d+j] += w[i] * (z*z - 1) * stdRange * (1 - tanh*tanh)
+				to[d+j] += float64(w[i] * (float64(z*z) - 1) * stdRange * (1 - float64(tanh*tanh)))
 			}
 		}
 	}

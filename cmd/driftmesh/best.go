@@ -31,6 +31,7 @@ type bestFlags struct {
 	distinct bool
 	diverse  bool
 	distance float64
+	allow    []string // folders of plugins
 }
 
 func newBestCmd() *cobra.Command {
@@ -49,11 +50,12 @@ coordinates.`,
 			if err := f.check(cmd.Flags().Changed("min-distance")); err != nil {
 				return err
 			}
-			return f.run(cmd, args[0])
+			return permitted(cmd, f.allow, func() error { return f.run(cmd, args[0]) })
 		},
 	}
 	f.add(cmd)
 	fl := cmd.Flags()
+	addAllowPlugins(fl, &f.allow, noPlugins)
 	fl.IntVarP(&f.n, "n", "n", 10, "objects to show")
 	fl.BoolVar(&f.archive, "archive", false, "read the job's whole archive")
 	fl.BoolVar(&f.distinct, "distinct", true, "each object once; --distinct=false with --archive shows every row")

@@ -92,6 +92,9 @@ func (f *experimentFlags) openStudy(path string) (*experiment.Runner, error) {
 	onMesh := len(f.mesh.client.servers) > 0
 	checks := experiment.Checks{Job: checkJob, Computations: computations, Mesh: onMesh}
 	if onMesh {
+		if len(study.Name) > maxMeshStudy {
+			return nil, userFault{fielderr.New("name", study.Name, fmt.Sprintf("at most %d characters on a mesh, whose jobs are named by study and run", maxMeshStudy))}
+		}
 		checks.Job = checkMeshJob
 	}
 	plan, err := study.Plan(f.use, checks)

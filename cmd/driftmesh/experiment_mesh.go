@@ -24,6 +24,10 @@ type studyMesh struct {
 	cluster string
 }
 
+// maxMeshStudy is the longest name of a study whose runs have names of jobs: a dash
+// and the 16 digits of a run come after it, and 64 characters are the most.
+const maxMeshStudy = 64 - 1 - 16
+
 // checkMeshJob is checkJob for a cell that a mesh runs.
 func checkMeshJob(spec *job.Spec) error {
 	if spec.Train.Lag > 0 {

@@ -123,7 +123,12 @@ func TestStudyOfData(t *testing.T) {
 	if out := ok(t, "experiment", "run", study, "--runs", root); !strings.Contains(out, "4 runs done, 0 of them diverged") {
 		t.Errorf("says\n%s", out)
 	}
-	write(t, study, strings.Replace(text, "[0, 5]", "[0]", 1))
+	text = strings.Replace(text, "[0, 5]", "[0]", 1)
+	write(t, study, strings.Replace(text, "name: small", "name: "+strings.Repeat("s", 48), 1))
+	if r := command(t, "experiment", "run", study, "--runs", root, "--server", "127.0.0.1:1"); r.code != exitBadInput || !strings.Contains(r.stderr, "at most 47 characters on a mesh") {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+	write(t, study, text)
 	r := command(t, "experiment", "run", study, "--runs", root, "--server", "127.0.0.1:1")
 	if r.code != exitBadInput || !strings.Contains(r.stderr, "no data file in a mesh") {
 		t.Errorf("exit %d: %s", r.code, r.stderr)

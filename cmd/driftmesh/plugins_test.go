@@ -27,6 +27,7 @@ func TestPythonExamples(t *testing.T) {
 		if exact, _ := e["exact"].(map[string]any); r.code != exitOK || exact == nil || exact["distances"].(map[string]any)["tv"].(float64) > 0.5 {
 			t.Errorf("%s: eval %+v", name, r)
 		}
+		ok(t, "best", filepath.Join(dir, name), "--diverse", "--allow-plugins", "../../examples/python")
 		if r := command(t, "sample", filepath.Join(dir, name)); r.code != exitBadInput || !strings.Contains(r.stderr, "--allow-plugins") {
 			t.Errorf("%s: a program ran without permission: %+v", name, r)
 		}

@@ -129,6 +129,8 @@ func TestPriorsThatDoNotFit(t *testing.T) {
 			prior.Env.Params = map[string]any{"target": "gauss25", "steps": 6, "sigma": 5.0}
 			prior.Policy.Drift = "langevin"
 			s.Loss.Prior = saved(t, newUpdater(t, prior))
+			newUpdater(t, s) // the reward is another, and the states show the gradient of gauss25 all the same
+			s.Env.Params = map[string]any{"target": "manywell", "dim": 2, "steps": 6, "sigma": 5.0}
 		}, "loss.prior", "plain"},
 		"learned P_B": {func(s *job.Spec) {
 			s.Env = job.Env{Name: "hypergrid", Params: map[string]any{}}

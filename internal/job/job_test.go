@@ -216,7 +216,6 @@ func TestValidateOfLiterals(t *testing.T) {
 		{"env.params", func(s *Spec) { s.Env.Params["a b"] = 1 }},
 		{"reward.command", func(s *Spec) { s.Reward = &Reward{} }},
 		{"reward.command[1]", func(s *Spec) { s.Reward = &Reward{Command: []string{"python3", ""}} }},
-		{"policy.drift", func(s *Spec) { s.Reward, s.Policy.Drift = &Reward{Command: []string{"a"}}, "langevin" }},
 		{"reward.retries", func(s *Spec) { s.Reward = &Reward{Command: []string{"a"}, Retries: -2} }},
 		{"reward.params.x", func(s *Spec) {
 			s.Reward = &Reward{Command: []string{"a"}, Params: map[string]any{"x": math.NaN()}}

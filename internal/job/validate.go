@@ -54,9 +54,6 @@ func (s *Spec) Validate() error {
 	c.objective(s)
 	c.free("env.params", s.Env.Params, 0)
 	c.reward(s.Reward)
-	if s.Reward != nil && s.Policy.Drift == "langevin" {
-		c.fault("policy.drift", s.Policy.Drift, "plain: the gradient that langevin shows is of the environment's own reward, which reward replaces")
-	}
 	return errors.Join(c.faults...)
 }
 

@@ -228,6 +228,9 @@ func (f *bestFlags) spread(of *bestOf) ([]bestObject, error) {
 	if err != nil {
 		return nil, err
 	}
+	if env.Spec().Features == 0 {
+		return nil, fielderr.New("--diverse", true, "no --diverse: "+env.Spec().Name+" has no features to tell objects apart by")
+	}
 	return pickDiverse(env, of.Objects, f.n, f.distance)
 }
 

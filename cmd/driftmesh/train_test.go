@@ -137,7 +137,8 @@ func decimal(v int64) string {
 	return string(text)
 }
 
-// risingRows checks that versions rise strictly, up to the last one.
+// risingRows checks that versions rise strictly, up to the last one, and so do
+// trajectories, but where none is fresh.
 func risingRows(t *testing.T, dir string, last int64) {
 	t.Helper()
 	rows, err := runs.ReadRows(dir)
@@ -184,6 +185,9 @@ func TestExamples(t *testing.T) {
 				t.Fatalf("run folders %v, %v", dirs, err)
 			}
 			runFolder(t, dirs[0], 40)
+			if r := command(t, "best", dirs[0], "--diverse"); name == "diffusion-25" && (r.code != exitBadInput || !strings.Contains(r.stderr, "no features")) {
+				t.Errorf("points that are far apart: %+v", r)
+			}
 		})
 	}
 }

@@ -123,6 +123,16 @@ func TestStudyOfData(t *testing.T) {
 	if out := ok(t, "experiment", "run", study, "--runs", root); !strings.Contains(out, "4 runs done, 0 of them diverged") {
 		t.Errorf("says\n%s", out)
 	}
+	write(t, filepath.Join(filepath.Dir(study), "cells.txt"), "(0,0)\n(5,4)\n")
+	if r := command(t, "experiment", "run", study, "--runs", root); r.code != exitBadInput || !strings.Contains(r.stderr, "the study has changed: 4 runs are new") {
+		t.Errorf("other data: exit %d: %s", r.code, r.stderr)
+	}
+	if err := os.Remove(filepath.Join(filepath.Dir(study), "cells.txt")); err != nil {
+		t.Fatal(err)
+	}
+	if r := command(t, "experiment", "run", study, "--runs", root); r.code != exitBadInput || !strings.Contains(r.stderr, "data.file: ") {
+		t.Errorf("no data: exit %d: %s", r.code, r.stderr)
+	}
 	text = strings.Replace(text, "[0, 5]", "[0]", 1)
 	write(t, study, strings.Replace(text, "name: small", "name: "+strings.Repeat("s", 48), 1))
 	if r := command(t, "experiment", "run", study, "--runs", root, "--server", "127.0.0.1:1"); r.code != exitBadInput || !strings.Contains(r.stderr, "at most 47 characters on a mesh") {

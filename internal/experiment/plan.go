@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/driftmesh/driftmesh/internal/datafile"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/strictyaml"
@@ -253,6 +254,13 @@ func (c *Cell) digest(kind string) error {
 	if c.Spec != nil {
 		spec := *c.Spec
 		spec.Name, spec.Seed = "cell", 0
+		if d := spec.Data; d != nil { // what the file holds decides, not where it is
+			file, err := datafile.Read(d.File)
+			if err != nil {
+				return fmt.Errorf("data.file: %w", err)
+			}
+			spec.Data = &job.Data{File: file.SHA256, Share: d.Share}
+		}
 		content = &spec
 	}
 	data, err := json.Marshal(content)

@@ -103,7 +103,7 @@ var fields = map[string]field{
 	"eval.test_set":   {doc: "Backward trajectories that estimate the log-probability of each object of the environment's test set; 0 for none.", max: 1 << 16},
 	"eval.top_k":      {doc: "Best distinct objects among the samples whose reward and diversity are reported; 0 for none.", max: maxTopK},
 
-	"data":       {doc: "Objects of a file that are trained on beside what is sampled; `driftmesh train` only."},
+	"data":       {doc: "Objects of a file that are trained on beside what is sampled; not in a mesh."},
 	"data.file":  {doc: "File of objects in the environment's textual form: .csv or .parquet with a column object and perhaps weight, or .txt with one object a line. A relative path is taken from the folder of the job file."},
 	"data.share": {doc: "Share of each batch that is drawn from the file, each object with a new trajectory backward from it; 1 for nothing else.", max: 1, above: true},
 

@@ -69,16 +69,34 @@ func TestUntunedIsThePrior(t *testing.T) {
 	}
 }
 
-// TestTuningTiltsThePrior on-policy and on data of 50 updates ago: the share of each
-// column is the prior's, a normal distribution's, times its factor.
-func TestTuningTiltsThePrior(t *testing.T) {
+// columns are the shares of the posterior of tilting, and its log Z: the prior's, a normal
+// distribution's, times their factors.
+func columns() (share [5]float64, logZ float64) {
 	phi := func(x float64) float64 { return math.Erfc(-x/5/math.Sqrt2) / 2 }
 	edge := []float64{math.Inf(-1), -7.5, -2.5, 2.5, 7.5, math.Inf(1)}
-	want, z := [5]float64{}, 0.0
-	for k := range want {
-		want[k] = math.Exp(0.5*float64(k-2)) * (phi(edge[k+1]) - phi(edge[k]))
-		z += want[k]
+	z := 0.0
+	for k := range share {
+		share[k] = math.Exp(0.5*float64(k-2)) * (phi(edge[k+1]) - phi(edge[k]))
+		z += share[k]
 	}
+	for k := range share {
+		share[k] /= z
+	}
+	return share, math.Log(z)
+}
+
+// shares are those of the columns among n objects of the policy.
+func shares(t *testing.T, u *paramserver.Updater, n int) (share [5]float64) {
+	t.Helper()
+	for _, tr := range sampled(t, u, n) {
+		share[int(math.Round(tr.LogReward/0.5))+2] += 1 / float64(n)
+	}
+	return share
+}
+
+// TestTuningTiltsThePrior on-policy and on data of 50 updates ago.
+func TestTuningTiltsThePrior(t *testing.T) {
+	want, logZ := columns()
 	for _, lag := range []int{0, 50} {
 		_, spec := tilting(t)
 		u, roller := newUpdater(t, spec), newRoller(t, spec)
@@ -95,23 +113,19 @@ func TestTuningTiltsThePrior(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := u.LogZ(); math.Abs(got-math.Log(z)) > 0.15 {
-			t.Errorf("lag %d: log Z %v, want %v", lag, got, math.Log(z))
+		if got := u.LogZ(); math.Abs(got-logZ) > 0.15 {
+			t.Errorf("lag %d: log Z %v, want %v", lag, got, logZ)
 		}
 		spec.Eval.Samples = 2000
 		e := estimate(t, u)
-		within(t, "log Z by importance sampling", e.LogZ, math.Log(z))
+		within(t, "log Z by importance sampling", e.LogZ, logZ)
 		if e.EUBO != nil || e.Sinkhorn != nil || e.TestSet != nil {
 			t.Errorf("estimates from a target that is not the environment's: %+v", e)
 		}
-		counts := [5]float64{}
-		const n = 4000
-		for _, tr := range sampled(t, u, n) {
-			counts[int(math.Round(tr.LogReward/0.5))+2] += 1.0 / n
-		}
+		got := shares(t, u, 4000)
 		for k := range want {
-			if math.Abs(counts[k]-want[k]/z) > 0.05 {
-				t.Errorf("lag %d: column %d has a share of %v, want %v", lag, k, counts[k], want[k]/z)
+			if math.Abs(got[k]-want[k]) > 0.05 {
+				t.Errorf("lag %d: column %d has a share of %v, want %v", lag, k, got[k], want[k])
 			}
 		}
 	}

@@ -53,29 +53,34 @@ type File struct {
 
 // Read reads a file of at most MaxBytes. Faults are *Error.
 func Read(path string) (*File, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		var pe *os.PathError
-		if errors.As(err, &pe) {
-			err = pe.Err
-		}
-		return nil, &Error{File: path, Fault: err.Error()}
-	}
-	defer f.Close()
-	info, err := f.Stat()
+	info, err := os.Stat(path) // first: opening a pipe waits for its writer
 	switch {
 	case err != nil:
-		return nil, &Error{File: path, Fault: err.Error()}
+		return nil, unread(path, err)
 	case !info.Mode().IsRegular():
 		return nil, &Error{File: path, Fault: "not a regular file"}
 	case info.Size() > MaxBytes:
 		return nil, &Error{File: path, Fault: fmt.Sprintf("%d bytes; at most %d are read", info.Size(), MaxBytes)}
 	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, unread(path, err)
+	}
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
 	if err != nil {
 		return nil, &Error{File: path, Fault: err.Error()}
 	}
 	return New(path, data), nil
+}
+
+// unread is an error of the file system, whose text names the file once.
+func unread(path string, err error) error {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return &Error{File: path, Fault: err.Error()}
 }
 
 // New is a file whose bytes are there already.

@@ -91,6 +91,7 @@ func TestFaultsOfObjects(t *testing.T) {
 		{"a.csv", "object,weight\n\"(0,1)\",nan\n", `a.csv:2: weight: got "nan"; want`},
 		{"a.csv", "object,weight\n,1\n", "a.csv:2: object: missing; want an object"},
 		{"a.csv", "object\n\"(0,1)\n", "a.csv:"},
+		{"a.csv", "object,id,object\na,1,b\n", "object: got \"object, id, object\"; want one column"},
 		{"a.txt", "\n\n", "a.txt:1: object: missing"},
 		{"a.txt", "x\n" + strings.Repeat("x", 1<<17), "a.txt:2: 131072 bytes"},
 		{"a.parquet", "PAR1 no", "a.parquet: damaged"},

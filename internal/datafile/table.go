@@ -51,6 +51,11 @@ func (f *File) Table(c Columns) ([]Row, error) {
 	for i := range header {
 		header[i] = strings.TrimSpace(header[i])
 	}
+	for _, name := range []string{c.Text, c.Value} {
+		if at := slices.Index(header, name); at >= 0 && slices.Contains(header[at+1:], name) {
+			return nil, &Error{File: f.Name, Line: 1, Field: name, Fault: fmt.Sprintf("got %q; want one column of that name", strings.Join(header, ", "))}
+		}
+	}
 	text, value := slices.Index(header, c.Text), slices.Index(header, c.Value)
 	if text < 0 || value < 0 && c.Default == nil {
 		missing := c.Text

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -20,9 +22,13 @@ func addAllowPlugins(fl *pflag.FlagSet, dirs *[]string, otherwise string) {
 // noPlugins is what happens without the flag where there is no job file.
 const noPlugins = "otherwise none"
 
+// pluginGrace is how long programs of jobs may still answer once the command was told
+// to end: the last evaluation of what was trained may need them.
+const pluginGrace = 5 * time.Second
+
 // permit lets jobs run the programs of the folders until the function that it
-// returns is called.
-func permit(dirs []string, logger *slog.Logger) (func() error, error) {
+// returns is called, or a while after ctx ended.
+func permit(ctx context.Context, dirs []string, logger *slog.Logger) (func() error, error) {
 	if len(dirs) == 0 {
 		return func() error { return nil }, nil
 	}
@@ -30,6 +36,7 @@ func permit(dirs []string, logger *slog.Logger) (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.Within(ctx, pluginGrace)
 	return h.Close, nil
 }
 
@@ -48,7 +55,7 @@ func besideJob(dirs []string, path string) []string {
 // permitted runs a verb while jobs may run the programs of the folders. What
 // plugins say goes to standard error.
 func permitted(cmd *cobra.Command, dirs []string, run func() error) (err error) {
-	done, err := permit(dirs, newLogger(cmd.ErrOrStderr(), slog.LevelWarn, "text"))
+	done, err := permit(cmd.Context(), dirs, newLogger(cmd.ErrOrStderr(), slog.LevelWarn, "text"))
 	if err != nil {
 		return err
 	}

@@ -96,7 +96,7 @@ func serve(ctx context.Context, f *serverFlags, logger *slog.Logger) (err error)
 	if err := errors.Join(f.check(map[string]string{"--grpc": f.grpc, "--raft": f.raft}), f.checkCare(), f.checkArchive()); err != nil {
 		return err
 	}
-	endPlugins, err := permit(f.allow, logger)
+	endPlugins, err := permit(ctx, f.allow, logger)
 	if err != nil {
 		return err
 	}

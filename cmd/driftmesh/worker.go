@@ -63,7 +63,7 @@ func work(ctx context.Context, f *workerFlags, logger *slog.Logger) (err error) 
 	if err := needJoin(f.join); err != nil {
 		return err
 	}
-	endPlugins, err := permit(f.allow, logger)
+	endPlugins, err := permit(ctx, f.allow, logger)
 	if err != nil {
 		return err
 	}

@@ -106,6 +106,25 @@ func Permit(dirs []string, logger *slog.Logger) (*Host, error) {
 	return h, nil
 }
 
+// Within ends all calls a while after ctx, those that no context of their own ends
+// as well: a process that never greets would keep a command that was told to end.
+func (h *Host) Within(ctx context.Context, grace time.Duration) {
+	h.loops.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-h.ctx.Done():
+			return
+		}
+		left := time.NewTimer(grace)
+		defer left.Stop()
+		select {
+		case <-left.C:
+			h.cancel()
+		case <-h.ctx.Done():
+		}
+	})
+}
+
 // Close ends every process and waits for it. Calls under way fail.
 func (h *Host) Close() error {
 	hostsMu.Lock()

@@ -278,3 +278,22 @@ func BenchmarkRewards(b *testing.B) {
 		})
 	}
 }
+
+// TestPatienceEnds: a call that no context of its own ends, such as that of a process
+// which never greets, ends a while after the user's does.
+func TestPatienceEnds(t *testing.T) {
+	h, err := plugin.Permit([]string{"testdata"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	h.Within(ctx, time.Millisecond)
+	p := open(t, plugin.Command{Timeout: time.Hour}, "faulty.py", "silent")
+	cancel()
+	if _, err := p.Hello(context.Background()); !errors.Is(err, context.Canceled) {
+		t.Errorf("a process that never greets: %v", err)
+	}
+	if err := h.Close(); err != nil {
+		t.Error(err)
+	}
+}

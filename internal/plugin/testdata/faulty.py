@@ -103,4 +103,6 @@ class Raw:
 
 if MODE in ("garbage", "noise", "overlong", "bomb", "half", "fewer", "stray", "echo", "infinite", "protocol", "kind", "changed"):
     Raw().run()
+if MODE == "silent":
+    time.sleep(1e6)
 driftmesh.serve(faulty)

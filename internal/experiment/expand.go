@@ -51,6 +51,11 @@ func (e *expansion) expand(name string, seeds strictyaml.Part, limit int) (*Part
 		}
 		p.Times = append(p.Times, Time{Name: t.Name, When: t.When, Runs: t.Runs})
 	}
+	if p.Kind == Train {
+		if err := e.checkNames(); err != nil {
+			return nil, err
+		}
+	}
 	grid, size := e.grid(p)
 	if size > limit {
 		return nil, fmt.Errorf("%s: part %s: %w: its grid has %d cells; want at most %d in all parts", e.study.source.Name(), name, ErrTooLarge, size, maxCells)

@@ -156,6 +156,9 @@ func TestFaultsHaveLines(t *testing.T) {
 		{"seeds", "seeds: 3", "seeds: 0", `grid.yaml:8:8: seeds: got 0; want a number of seeds`},
 		{"part", "      a: {}\n  full", "      c: {}\n  full", `grid.yaml:13:10: sets.quick.parts.c: got "c"; want the name of a part`},
 		{"condition", "seeds: 3", "times: {x: {when: tv is small}}", `grid.yaml:8:19: times.x.when: got "tv is small"; want comparisons`},
+		{"no such metric", "seeds: 3", "metrics: [tv, mode_held]", `grid.yaml:8:15: metrics[1]: got "mode_held"; want a field of metrics.jsonl, such as tv; did you mean modes_held?`},
+		{"no such figure", "  a: {}\n  b:", "  a: {figures: [tw]}\n  b:", `grid.yaml:18:17: parts.a.figures[0]: got "tw"; want a field of metrics.jsonl`},
+		{"no such metric of a time", "seeds: 3", "times: {x: {when: tv <= 0.1 and zork > tv}}", `grid.yaml:8:19: times.x.when: got "zork"; want a field`},
 		{"kind", "  a: {}\n  b:", "  a: {kind: trian}\n  b:", `grid.yaml:18:13: parts.a.kind: got "trian"; want one of train; did you mean train?`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

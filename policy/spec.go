@@ -46,11 +46,13 @@ func FromSpec(p job.Policy, env envs.Spec, options ...Option) (Model, error) {
 	if flow && !slices.Contains(flowing, p.Kind) {
 		return nil, fmt.Errorf("%w: kind %s", ErrNoFlow, p.Kind)
 	}
-	if p.Std != "" && p.Kind != "gaussian" {
-		return nil, fielderr.New("std", p.Std, "nothing; only a gaussian has one")
-	}
-	if p.Drift != "" && p.Kind != "gaussian" {
-		return nil, fielderr.New("drift", p.Drift, "nothing; only a gaussian has one")
+	if p.Kind != "gaussian" && !env.Continuous() { // elsewhere the kind is the fault
+		if p.Std != "" {
+			return nil, fielderr.New("std", p.Std, "nothing; only a gaussian has one")
+		}
+		if p.Drift != "" {
+			return nil, fielderr.New("drift", p.Drift, "nothing; only a gaussian has one")
+		}
 	}
 	switch p.Kind {
 	case "mlp":

@@ -127,8 +127,9 @@ func (c *checker) text(path string, f field, s string) {
 	if f.enum == nil || slices.Contains(f.enum, s) || f.optional && s == "" {
 		return
 	}
-	want := strings.Join(f.enum, ", ")
-	if len(f.enum) > 1 {
+	named := slices.DeleteFunc(slices.Clone(f.enum), func(v string) bool { return v == "" }) // "" is not given
+	want := strings.Join(named, ", ")
+	if len(named) > 1 {
 		want = "one of " + want
 	}
 	if near := suggest.Closest(s, f.enum); near != "" {

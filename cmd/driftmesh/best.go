@@ -133,7 +133,7 @@ func (f *bestFlags) ofRun(path string) (*bestOf, error) {
 	if f.archive {
 		return nil, fielderr.New("--archive", true, "a job of a cluster, or a run of driftmesh up: driftmesh train keeps no archive")
 	}
-	spec, u, err := loadRun(path)
+	spec, u, err := loadSampler(path)
 	if err != nil {
 		return nil, err
 	}

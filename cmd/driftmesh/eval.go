@@ -22,6 +22,16 @@ import (
 
 // loadRun builds what a run folder's checkpoint describes.
 func loadRun(path string) (*job.Spec, *paramserver.Updater, error) {
+	return loadRunAs(path, func(*job.Spec) {})
+}
+
+// loadSampler is loadRun for who only looks at objects: a prior, which is needed to
+// train and to measure, may be gone.
+func loadSampler(path string) (*job.Spec, *paramserver.Updater, error) {
+	return loadRunAs(path, func(s *job.Spec) { s.Loss.Prior = "" })
+}
+
+func loadRunAs(path string, change func(*job.Spec)) (*job.Spec, *paramserver.Updater, error) {
 	c, err := runs.LoadCheckpoint(path)
 	if err != nil && !holdsRun(path) {
 		return nil, nil, fmt.Errorf("%s: %w; want the folder of one, such as runs/hypergrid-2d", path, runs.ErrNoRun)
@@ -33,6 +43,7 @@ func loadRun(path string) (*job.Spec, *paramserver.Updater, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w: %w", path, runs.ErrForeign, err)
 	}
+	change(spec)
 	u, err := paramserver.NewUpdater(spec)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)

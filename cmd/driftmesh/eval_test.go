@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"math"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -131,6 +133,27 @@ func TestSampleLines(t *testing.T) {
 	}
 	if other := ok(t, "sample", dir, "-n", "1500", "--seed", "7"); other == out {
 		t.Error("another seed draws the same")
+	}
+}
+
+// TestSamplingNeedsNoPrior: a tuned sampler is a sampler. To measure it needs the prior.
+func TestSamplingNeedsNoPrior(t *testing.T) {
+	root := t.TempDir()
+	prior := filepath.Join(root, "diffusion-25")
+	small := []string{"--runs", root, "--set", "train.updates=2", "--set", "policy.hidden=[8]", "--set", "eval.every=0"}
+	ok(t, append([]string{"train", "../../examples/diffusion-25.yaml"}, small...)...)
+	ok(t, append([]string{"train", "../../examples/prior-tuning.yaml", "--set", "loss.prior=" + prior}, small...)...)
+	tuned := filepath.Join(root, "prior-tuning")
+	before := ok(t, "sample", tuned, "-n", "5")
+	if err := os.RemoveAll(prior); err != nil {
+		t.Fatal(err)
+	}
+	if after := ok(t, "sample", tuned, "-n", "5"); after != before {
+		t.Errorf("other objects:\n%s", after)
+	}
+	ok(t, "best", tuned)
+	if r := command(t, "eval", tuned, "--samples", "8"); r.code != exitBadInput || !strings.Contains(r.stderr, "loss.prior") {
+		t.Errorf("eval: %d, %s", r.code, r.stderr)
 	}
 }
 

@@ -31,7 +31,7 @@ func newSampleCmd() *cobra.Command {
 				return fielderr.New("--n", n, "at least 1")
 			}
 			return permitted(cmd, allow, func() error {
-				spec, u, err := loadRun(args[0])
+				spec, u, err := loadSampler(args[0])
 				if err != nil {
 					return err
 				}

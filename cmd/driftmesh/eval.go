@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -163,7 +164,11 @@ func printEstimates(w io.Writer, e *paramserver.Estimates) {
 		fmt.Fprintf(w, "  TV      %.4f of the samples, 95 %% in %.4f to %.4f (the target's own would show %.4f)\n", c.TV.Value, c.TV.Low, c.TV.High, c.Floor)
 	}
 	if m := e.Modes; m != nil {
-		fmt.Fprintf(w, "  modes   %d of %d hit by the samples\n", m.Hit, m.Total)
+		fmt.Fprintf(w, "  modes   %d of %d hit by the samples", m.Hit, m.Total)
+		if len(m.Shares) > 0 {
+			fmt.Fprintf(w, ", %.1f to %.1f %% in each", 100*slices.Min(m.Shares), 100*slices.Max(m.Shares))
+		}
+		fmt.Fprintln(w)
 	}
 	if k := e.TopK; k != nil && k.K > 0 {
 		fmt.Fprintf(w, "  top %-3d mean R %.4g, log R %.4f", k.K, k.Reward, k.LogReward)

@@ -1,10 +1,6 @@
 package policy
 
-import (
-	"fmt"
-
-	"github.com/driftmesh/driftmesh/internal/kernels"
-)
+import "github.com/driftmesh/driftmesh/internal/kernels"
 
 // backward is the backward pass of an mlpTape. States go through it in chunks, so
 // that what it needs of them stays in the caches: first the gradients with
@@ -15,7 +11,6 @@ type backward struct {
 	t *mlpTape
 
 	grad   []float32
-	heads  [3]headBackward  // as the model's
 	first  buffer           // outputs of the first layer for the chunk, unless they were kept
 	layers []buffer         // gradients of the chunk with respect to the inputs of the activations
 	turned []kernels.Matrix // transposed weights of the layers but the first
@@ -23,13 +18,6 @@ type backward struct {
 	tasks  []task
 
 	transposes, inputs, weights func(part int)
-}
-
-// headBackward is the part of a backward pass that a head needs.
-type headBackward struct {
-	on     bool      // it has weights
-	weight []float64 // sum of the weights of each (state, action); of the flow, those given
-	logits buffer    // gradients of the chunk
 }
 
 // task is a part of the gradient with respect to the parameters: rows lo..hi-1 of
@@ -65,35 +53,20 @@ func (k *backward) init(t *mlpTape) {
 		}
 		k.turned = append(k.turned, turned)
 	}
-	for dir := range k.heads {
-		k.heads[dir].logits.width = padded(t.m.head[dir].out)
-	}
 	k.transposes, k.inputs, k.weights = k.runTransposes, k.runInputs, k.runWeights
 }
 
 // Backprop implements Tape. dlogits = Σ w·onehot − (Σ w)·π per state, the sums
 // in the order of the transitions.
 func (t *mlpTape) Backprop(w *Weights, grad []float32) error {
-	b, k := t.batch, &t.back
-	if b == nil {
-		return ErrNoScore
+	b, err := t.scored(t.size, w, grad)
+	if err != nil {
+		return err
 	}
-	if len(grad) < t.size {
-		return fmt.Errorf("%w: a gradient of %d, the model has %d parameters", ErrShape, len(grad), t.size)
-	}
-	if w.PF != nil && len(w.PF) != len(b.FState) || w.PB != nil && len(w.PB) != len(b.BState) {
-		return fmt.Errorf("%w: %d and %d weights for %d forward and %d backward transitions",
-			ErrShape, len(w.PF), len(w.PB), len(b.FState), len(b.BState))
-	}
-	flows := !t.m.head[flow].uniform
-	if flows && w.F != nil && len(w.F) != b.States.N {
-		return fmt.Errorf("%w: %d weights of flows for %d states", ErrShape, len(w.F), b.States.N)
-	}
-	k.sum(Forward, w.PF, b.FState, b.FAction, b.States.N)
-	k.sum(Backward, w.PB, b.BState, b.BAction, b.States.N)
-	k.heads[flow].on, k.heads[flow].weight = flows && len(w.F) > 0, w.F
-	if k.lastHead() < 0 {
-		return nil
+	k := &t.back
+	some, err := t.out.weigh(w, b)
+	if err != nil || !some {
+		return err
 	}
 	for i := range k.turned {
 		resize(&k.turned[i].Data, k.turned[i].Rows*k.turned[i].Cols)
@@ -110,29 +83,6 @@ func (t *mlpTape) Backprop(w *Weights, grad []float32) error {
 		t.do(len(k.tasks), &k.weights)
 	}
 	return nil
-}
-
-// lastHead is the last of the heads that have weights, or -1.
-func (k *backward) lastHead() int {
-	last := -1
-	for i := range k.heads {
-		if k.heads[i].on {
-			last = i
-		}
-	}
-	return last
-}
-
-// sum adds up the weights of each (state, action).
-func (k *backward) sum(dir Direction, w []float64, state, action []int32, n int) {
-	h, out := &k.heads[dir], k.t.m.head[dir].out
-	if h.on = len(w) > 0 && !k.t.m.head[dir].uniform; !h.on {
-		return
-	}
-	clear(resize(&h.weight, n*out))
-	for i, s := range state {
-		h.weight[int(s)*out+int(action[i])] += w[i]
-	}
 }
 
 // plan makes the tasks of a chunk and the room for its gradients.
@@ -164,9 +114,9 @@ func (k *backward) plan(n int) {
 	for i, l := range k.t.m.trunk {
 		cut(layerBias, i, l.out, 1)
 	}
-	for dir := range k.heads {
-		if h := &k.heads[dir]; h.on {
-			h.logits.grow(rows)
+	for dir, has := range k.t.out.has {
+		if has {
+			k.t.out.grad[dir].grow(rows)
 			cut(headWeights, dir, k.t.m.head[dir].in, cores)
 			k.tasks = append(k.tasks, task{kind: headBias, layer: dir})
 		}
@@ -195,27 +145,7 @@ func (k *backward) runInputs(part int) {
 	if t.again(0) {
 		t.gather(k.first.rows(from, to), k.lo+from, k.lo+to)
 	}
-	act, add, last := kernels.Linear, false, k.lastHead()
-	for dir := range k.heads {
-		h, l := &k.heads[dir], t.m.head[dir]
-		if !h.on {
-			continue
-		}
-		g := h.rows(l.out, from, to)
-		lo, hi := (k.lo+from)*l.out, (k.lo+to)*l.out
-		if Direction(dir) == flow {
-			for i, w := range h.weight[lo:hi] {
-				g.Row(i)[0] = float32(w)
-			}
-		} else {
-			kernels.LogSoftmaxBackward(g, t.heads[dir].prob[lo:hi], h.weight[lo:hi])
-		}
-		if dir == last {
-			act = t.m.act
-		}
-		kernels.LayerBackward(d, g, l.weight.matrix(t.params), k.outputs(top, from, to), act, add)
-		add = true
-	}
+	t.out.back(t.params, d, from, k.lo+from, k.outputs(top, from, to), t.m.act)
 	for i := top; i > 0; i-- {
 		below := k.layers[i-1].rows(from, to)
 		kernels.LayerBackward(below, d, k.turned[i], k.outputs(i-1, from, to), t.m.act, false)
@@ -229,13 +159,6 @@ func (k *backward) outputs(layer, from, to int) kernels.Matrix {
 		return k.first.rows(from, to)
 	}
 	return k.t.hidden[layer].rows(k.lo+from, k.lo+to)
-}
-
-// rows are the gradients of some of the chunk's states.
-func (h *headBackward) rows(actions, from, to int) kernels.Matrix {
-	m := h.logits.rows(from, to)
-	m.Cols = actions
-	return m
 }
 
 // runWeights computes one of the tasks for the chunk's states.
@@ -258,9 +181,9 @@ func (k *backward) runWeights(part int) {
 		l := t.m.head[task.layer]
 		dw := l.weight.matrix(k.grad).SliceCols(task.lo, task.hi)
 		top := k.outputs(len(t.hidden)-1, 0, n)
-		kernels.MulTN(dw, k.heads[task.layer].rows(l.out, 0, n), top.SliceCols(task.lo, task.hi))
+		kernels.MulTN(dw, t.out.gradients(Direction(task.layer), 0, n), top.SliceCols(task.lo, task.hi))
 	case headBias:
 		l := t.m.head[task.layer]
-		kernels.SumRows(l.bias.of(k.grad), k.heads[task.layer].rows(l.out, 0, n))
+		kernels.SumRows(l.bias.of(k.grad), t.out.gradients(Direction(task.layer), 0, n))
 	}
 }

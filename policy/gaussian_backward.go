@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/driftmesh/driftmesh/envs"
@@ -40,17 +39,11 @@ func (k *gaussianGrad) init(t *gaussianTape) {
 
 // Backprop implements Tape. P_B has no parameters, and its weights no effect.
 func (t *gaussianTape) Backprop(w *Weights, grad []float32) error {
-	b, k := t.batch, &t.grad
-	if b == nil {
-		return ErrNoScore
+	b, err := t.scored(t.size, w, grad)
+	if err != nil {
+		return err
 	}
-	if len(grad) < t.size {
-		return fmt.Errorf("%w: a gradient of %d, the model has %d parameters", ErrShape, len(grad), t.size)
-	}
-	if w.PF != nil && len(w.PF) != len(b.FState) || w.PB != nil && len(w.PB) != len(b.BState) {
-		return fmt.Errorf("%w: %d and %d weights for %d forward and %d backward transitions",
-			ErrShape, len(w.PF), len(w.PB), len(b.FState), len(b.BState))
-	}
+	k := &t.grad
 	if len(w.PF) == 0 {
 		return nil
 	}

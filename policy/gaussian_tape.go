@@ -11,16 +11,10 @@ import (
 // gaussianTape implements Continuous: one forward pass and what its backward pass
 // needs. Buffers grow to the largest batch seen and are kept.
 type gaussianTape struct {
-	m     *Gaussian
-	size  int // number of parameters
-	cores Cores
-
-	params []float32
-	states *States // of the pass under way
-	keep   bool
-	from   int    // the first state whose rows are in the buffers
-	done   int    // states scored so far
-	batch  *Batch // that of the last Score; nil: there is none to differentiate
+	m    *Gaussian
+	size int // number of parameters
+	crew
+	pass
 
 	acts    []buffer  // inputs of the layers, and of the last one the outputs
 	moments []float64 // rows of 2·dim: means, standard deviations
@@ -41,34 +35,6 @@ func newGaussianTape(m *Gaussian) *gaussianTape {
 	t.forward = t.runForward
 	t.grad.init(t)
 	return t
-}
-
-// Share implements Tape.
-func (t *gaussianTape) Share(c Cores) { t.cores = c }
-
-func (t *gaussianTape) num() int {
-	if t.cores == nil {
-		return 1
-	}
-	return max(t.cores.Num(), 1)
-}
-
-func (t *gaussianTape) do(parts int, f *func(int)) {
-	if t.cores != nil && parts > 1 {
-		t.cores.Do(parts, f)
-		return
-	}
-	for p := range parts {
-		(*f)(p)
-	}
-}
-
-// blockOf is how many of n rows a part takes.
-func (t *gaussianTape) blockOf(n int) int {
-	cores := t.num()
-	rounds := (n + cores*wideBlock - 1) / (cores * wideBlock)
-	parts := max(cores*rounds, 1)
-	return max((n+parts-1)/parts, thinBlock)
 }
 
 // LogProbs implements Tape: a point has no list of neighbours.
@@ -115,12 +81,7 @@ func (t *gaussianTape) Moments(params []float32, s *States, dir Direction, out [
 
 // Begin implements Tape.
 func (t *gaussianTape) Begin(params []float32, s *States, keep bool) error {
-	t.batch, t.states = nil, nil
-	if len(params) < t.size {
-		return fmt.Errorf("%w: %d parameters, the model has %d", ErrShape, len(params), t.size)
-	}
-	t.params, t.states, t.keep, t.from, t.done = params, s, keep, 0, 0
-	return nil
+	return t.begin(t.size, params, s, keep)
 }
 
 // Extend implements Tape: it returns moments.
@@ -145,25 +106,17 @@ func (t *gaussianTape) Score(params []float32, b *Batch, out *Scores) error {
 }
 
 // Finish implements Tape.
-func (t *gaussianTape) Finish(b *Batch, out *Scores) (err error) {
-	pass := t.states
-	if t.states = nil; pass == nil || pass != &b.States || !t.keep {
-		return ErrNoPass
-	}
-	t.states = pass
-	defer func() {
-		if t.states = nil; err == nil {
-			t.batch = b
+func (t *gaussianTape) Finish(b *Batch, out *Scores) error {
+	return t.end(b, func() (err error) {
+		if err := t.extend(); err != nil {
+			return err
 		}
-	}()
-	if err := t.extend(); err != nil {
+		if out.LogPF, err = t.pick(out.LogPF, Forward, b.FState, b.FAction); err != nil {
+			return err
+		}
+		out.LogPB, err = t.pick(out.LogPB, Backward, b.BState, b.BAction)
 		return err
-	}
-	if out.LogPF, err = t.pick(out.LogPF, Forward, b.FState, b.FAction); err != nil {
-		return err
-	}
-	out.LogPB, err = t.pick(out.LogPB, Backward, b.BState, b.BAction)
-	return err
+	})
 }
 
 // row is what is known of a state: the steps taken, and its point.

@@ -25,14 +25,7 @@ type shallow interface {
 // work over cores.
 type shallowTape struct {
 	m shallow
-
-	// The pass under way, or the one that was scored last; as in mlpTape.
-	params []float32
-	states *States
-	keep   bool
-	from   int    // the first state whose rows are in the buffers
-	done   int    // states scored so far
-	batch  *Batch // that of the last Score; nil: there is none to differentiate
+	pass
 
 	places []int
 	heads  [2]shallowHead // by Direction
@@ -80,11 +73,9 @@ func (t *shallowTape) LogProbs(params []float32, s *States, dir Direction, out [
 
 // Begin implements Tape.
 func (t *shallowTape) Begin(params []float32, s *States, keep bool) error {
-	t.batch, t.states = nil, nil
-	if len(params) < t.m.size() {
-		return fmt.Errorf("%w: %d parameters, the model has %d", ErrShape, len(params), t.m.size())
+	if err := t.begin(t.m.size(), params, s, keep); err != nil {
+		return err
 	}
-	t.params, t.states, t.keep, t.from, t.done = params, s, keep, 0, 0
 	t.heads[Forward].on, t.heads[Backward].on = true, keep && !t.m.uniform(Backward)
 	return nil
 }
@@ -112,24 +103,17 @@ func (t *shallowTape) Score(params []float32, b *Batch, out *Scores) error {
 }
 
 // Finish implements Tape.
-func (t *shallowTape) Finish(b *Batch, out *Scores) (err error) {
-	pass := t.states
-	defer func() {
-		if t.states = nil; err == nil {
-			t.batch = b
+func (t *shallowTape) Finish(b *Batch, out *Scores) error {
+	return t.end(b, func() (err error) {
+		if err := t.extend(); err != nil {
+			return err
 		}
-	}()
-	if pass == nil || pass != &b.States || !t.keep {
-		return ErrNoPass
-	}
-	if err := t.extend(); err != nil {
+		if out.LogPF, err = t.pick(out.LogPF, Forward, b.FState, b.FAction, b.States.ForwardMask); err != nil {
+			return err
+		}
+		out.LogPB, err = t.pick(out.LogPB, Backward, b.BState, b.BAction, b.States.BackwardMask)
 		return err
-	}
-	if out.LogPF, err = t.pick(out.LogPF, Forward, b.FState, b.FAction, pass.ForwardMask); err != nil {
-		return err
-	}
-	out.LogPB, err = t.pick(out.LogPB, Backward, b.BState, b.BAction, pass.BackwardMask)
-	return err
+	})
 }
 
 // extend scores the states that are new.
@@ -268,16 +252,9 @@ func (t *shallowTape) pick(dst []float64, dir Direction, state, action []int32, 
 // Backprop implements Tape. dlogits = Σ w·onehot − (Σ w)·π per state, the sums
 // in the order of the transitions.
 func (t *shallowTape) Backprop(w *Weights, grad []float32) error {
-	b := t.batch
-	if b == nil {
-		return ErrNoScore
-	}
-	if len(grad) < t.m.size() {
-		return fmt.Errorf("%w: a gradient of %d, the model has %d parameters", ErrShape, len(grad), t.m.size())
-	}
-	if w.PF != nil && len(w.PF) != len(b.FState) || w.PB != nil && len(w.PB) != len(b.BState) {
-		return fmt.Errorf("%w: %d and %d weights for %d forward and %d backward transitions",
-			ErrShape, len(w.PF), len(w.PB), len(b.FState), len(b.BState))
+	b, err := t.scored(t.m.size(), w, grad)
+	if err != nil {
+		return err
 	}
 	t.back(Forward, w.PF, b.FState, b.FAction, b.States.N, grad)
 	t.back(Backward, w.PB, b.BState, b.BAction, b.States.N, grad)

@@ -1,10 +1,6 @@
 package policy
 
-import (
-	"fmt"
-
-	"github.com/driftmesh/driftmesh/internal/kernels"
-)
+import "github.com/driftmesh/driftmesh/internal/kernels"
 
 // transformerBackward is the backward pass of a transformerTape. States go through
 // it in the chunks of the forward pass, which computes again what was not kept of
@@ -107,13 +103,11 @@ func (k *transformerBackward) init(t *transformerTape) {
 
 // Backprop implements Tape.
 func (t *transformerTape) Backprop(w *Weights, grad []float32) error {
-	b, k := t.batch, &t.back
-	if b == nil {
-		return ErrNoScore
+	b, err := t.scored(t.size, w, grad)
+	if err != nil {
+		return err
 	}
-	if len(grad) < t.size {
-		return fmt.Errorf("%w: a gradient of %d, the model has %d parameters", ErrShape, len(grad), t.size)
-	}
+	k := &t.back
 	some, err := t.out.weigh(w, b)
 	if err != nil || !some {
 		return err
@@ -212,7 +206,7 @@ func (k *transformerBackward) runInputs(part int) {
 
 	after := k.top.of(chunkStates)
 	d := k.rooms.of(chunkStates)
-	t.out.back(t.params, d, chunkStates.from, a)
+	t.out.back(t.params, d, chunkStates.from, a, kernels.Matrix{}, kernels.Linear)
 	kernels.NormaliseBackward(after, kernels.Matrix{}, d, acts.top.of(states), acts.topScale[states.from:states.to])
 	for i := len(m.layers) - 1; i >= 0; i-- {
 		g, l, turned := &k.layers[i], &acts.layers[i], &k.turned[i]

@@ -123,14 +123,20 @@ func (k *backward) plan(n int) {
 	}
 }
 
-// runTransposes turns a share of the rows of every layer's matrix but the first's.
+// runTransposes turns a share of the layers' matrices.
 func (k *backward) runTransposes(part int) {
-	for i := 1; i < len(k.turned); i++ {
-		w := k.t.m.trunk[i].weight.matrix(k.t.params)
-		share := (w.Rows + k.t.num() - 1) / k.t.num()
+	turn(k.turned, k.t.m.trunk, k.t.params, part, k.t.num())
+}
+
+// turn transposes part of so many of the rows of every layer's matrix but the
+// first's.
+func turn(turned []kernels.Matrix, layers []dense, params []float32, part, parts int) {
+	for i := 1; i < len(turned); i++ {
+		w := layers[i].weight.matrix(params)
+		share := (w.Rows + parts - 1) / parts
 		step := (share + vector - 1) / vector * vector // whole tiles
 		if from, to := part*step, min((part+1)*step, w.Rows); from < to {
-			kernels.Transpose(k.turned[i].SliceCols(from, to), w.SliceRows(from, to))
+			kernels.Transpose(turned[i].SliceCols(from, to), w.SliceRows(from, to))
 		}
 	}
 }

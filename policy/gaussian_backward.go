@@ -111,16 +111,9 @@ func (k *gaussianGrad) plan(n int) {
 	}
 }
 
-// runTransposes turns a share of the rows of every layer's matrix but the first's.
+// runTransposes turns a share of the layers' matrices.
 func (k *gaussianGrad) runTransposes(part int) {
-	for i := 1; i < len(k.turned); i++ {
-		w := k.t.m.layers[i].weight.matrix(k.t.params)
-		share := (w.Rows + k.t.num() - 1) / k.t.num()
-		step := (share + vector - 1) / vector * vector // whole tiles
-		if from, to := part*step, min((part+1)*step, w.Rows); from < to {
-			kernels.Transpose(k.turned[i].SliceCols(from, to), w.SliceRows(from, to))
-		}
-	}
+	turn(k.turned, k.t.m.layers, k.t.params, part, k.t.num())
 }
 
 // runInputs takes a block of the chunk's states back through the layers.

@@ -204,6 +204,39 @@ func CountTrajectories(e Enumerable) float64 {
 	return total
 }
 
+// EachObject finishes every state in every way and visits each object once, in row 0
+// of s.
+func EachObject(e Enumerable, visit func(s States, object int)) error {
+	var (
+		s    = e.NewStates(1)
+		mask = make([]bool, e.Spec().Actions)
+		seen = make([]bool, e.NumObjects())
+		row  = []int32{0}
+		act  = []int32{0}
+	)
+	for state := range e.NumStates() {
+		e.Load(s, 0, state)
+		s.ForwardMask(0, mask)
+		for a, legal := range mask {
+			if !legal {
+				continue
+			}
+			object, terminal := e.Child(state, a)
+			if !terminal || seen[object] {
+				continue
+			}
+			seen[object] = true
+			e.Load(s, 0, state)
+			act[0] = int32(a)
+			if err := s.Forward(row, act); err != nil {
+				return fmt.Errorf("listing the objects of %s: %w", e.Spec().Name, err)
+			}
+			visit(s, object)
+		}
+	}
+	return nil
+}
+
 // FactsOf returns what is known of env: what it says of itself, or else what
 // listing its objects tells.
 func FactsOf(env Env) Facts {

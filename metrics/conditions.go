@@ -25,7 +25,7 @@ type conditions struct {
 
 func newConditions(e envs.Enumerable, c envs.Conditional) (*conditions, error) {
 	out := &conditions{names: c.Conditions(), of: make([]int32, e.NumObjects())}
-	err := eachObject(e, func(s envs.States, object int) { out.of[object] = int32(c.Condition(s, 0)) })
+	err := envs.EachObject(e, func(s envs.States, object int) { out.of[object] = int32(c.Condition(s, 0)) })
 	return out, err
 }
 

@@ -184,44 +184,11 @@ type member struct{ object, mode int32 }
 // modesOfObjects lists which object is of which mode.
 func modesOfObjects(e envs.Enumerable, m envs.Moded) (out []member, err error) {
 	var modes []int
-	err = eachObject(e, func(s envs.States, object int) {
+	err = envs.EachObject(e, func(s envs.States, object int) {
 		modes = envs.AppendModes(modes[:0], m, s, 0)
 		for _, mode := range modes {
 			out = append(out, member{int32(object), int32(mode)})
 		}
 	})
 	return out, err
-}
-
-// eachObject finishes every state in every way and visits each object once, in row 0
-// of s.
-func eachObject(e envs.Enumerable, visit func(s envs.States, object int)) error {
-	var (
-		s    = e.NewStates(1)
-		mask = make([]bool, e.Spec().Actions)
-		seen = make([]bool, e.NumObjects())
-		row  = []int32{0}
-		act  = []int32{0}
-	)
-	for state := range e.NumStates() {
-		e.Load(s, 0, state)
-		s.ForwardMask(0, mask)
-		for a, legal := range mask {
-			if !legal {
-				continue
-			}
-			object, terminal := e.Child(state, a)
-			if !terminal || seen[object] {
-				continue
-			}
-			seen[object] = true
-			e.Load(s, 0, state)
-			act[0] = int32(a)
-			if err := s.Forward(row, act); err != nil {
-				return fmt.Errorf("metrics: listing the objects: %w", err)
-			}
-			visit(s, object)
-		}
-	}
-	return nil
 }

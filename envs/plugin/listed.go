@@ -40,33 +40,9 @@ func (e *Rewarded) List(ctx context.Context, atMost int) (envs.Enumerable, error
 
 // objects gives every object's text, by number.
 func objects(e envs.Enumerable) ([]string, error) {
-	var (
-		texts = make([]string, e.NumObjects())
-		s     = e.NewStates(1)
-		mask  = make([]bool, e.Spec().Actions)
-		row   = []int32{0}
-		act   = []int32{0}
-	)
-	for state := range e.NumStates() {
-		e.Load(s, 0, state)
-		s.ForwardMask(0, mask)
-		for a, legal := range mask {
-			if !legal {
-				continue
-			}
-			object, terminal := e.Child(state, a)
-			if !terminal || texts[object] != "" {
-				continue
-			}
-			e.Load(s, 0, state)
-			act[0] = int32(a)
-			if err := s.Forward(row, act); err != nil {
-				return nil, fmt.Errorf("%s: texts of the objects: %w", e.Spec().Name, err)
-			}
-			texts[object] = s.Text(0)
-		}
-	}
-	return texts, nil
+	texts := make([]string, e.NumObjects())
+	err := envs.EachObject(e, func(s envs.States, object int) { texts[object] = s.Text(0) })
+	return texts, err
 }
 
 // listedReward is an enumerable environment with the rewards of a plugin.

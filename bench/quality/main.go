@@ -34,7 +34,7 @@ func run(args []string) int {
 	fl.StringVar(&o.study, "study", "bench/quality/quality.yaml", "the study's `file`")
 	fl.StringVar(&o.runs, "runs", "runs", "`folder` for the runs")
 	fl.StringVar(&o.out, "out", "bench/quality/results", "`folder` for the results")
-	fl.BoolVar(&o.peers, "peers", false, "train gfnx again (about two hours), in place of what results/peers.json has")
+	fl.BoolVar(&o.peers, "peers", false, "train gfnx where results/peers.json lacks a run (all of it: two hours)")
 	fl.StringVar(&o.python, "python", "bench/peers/.venv/bin/python", "the `interpreter` that has gfnx")
 	fl.StringVar(&o.tasks, "tasks", "", "only these `tasks`, by comma")
 	if err := fl.Parse(args); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +10,13 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"runtime"
+	"slices"
 	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/driftmesh/driftmesh/internal/atomicfile"
 )
@@ -18,6 +25,7 @@ import (
 type peerRun struct {
 	Task     string             `json:"task"`
 	Seed     uint64             `json:"seed"`
+	Args     string             `json:"args"` // of the command that made it
 	Measured map[string]float64 `json:"measured"`
 	Settings map[string]any     `json:"settings"`
 	Versions map[string]string  `json:"versions"`
@@ -44,47 +52,57 @@ func readPeers(path string) ([]peerRun, error) {
 	return out, nil
 }
 
-// trainPeers trains gfnx on every task and seed, and writes the results after each.
+// trainPeers trains gfnx on the tasks and seeds that the file does not have at these
+// arguments, one run a core, and writes the file after each run.
 func (o *options) trainPeers(ctx context.Context, chosen []task, path string) error {
 	known, err := readPeers(path)
 	if err != nil && !errors.As(err, new(usageError)) {
 		return err
 	}
-	var out []peerRun
-	for _, r := range known { // those of other tasks stay
-		again := false
-		for _, t := range chosen {
-			again = again || t.name == r.Task
-		}
-		if !again {
-			out = append(out, r)
-		}
-	}
+	var lock sync.Mutex // of known and of the file
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
 	for _, t := range chosen {
-		for seed := range peerSeeds {
-			r, err := o.trainPeer(ctx, t, uint64(seed))
-			if err != nil {
-				return err
+		for seed := range uint64(peerSeeds) {
+			if has(known, t, seed) {
+				continue
 			}
-			out = append(out, *r)
-			fmt.Printf("gfnx, %s, seed %d: %s %.4g\n", t.name, seed, t.metric, t.value(r.Measured))
-			if err := writeJSON(path, out); err != nil {
-				return err
-			}
+			group.Go(func() error {
+				r, err := o.trainPeer(ctx, t, seed)
+				if err != nil {
+					return err
+				}
+				lock.Lock()
+				defer lock.Unlock()
+				fmt.Printf("gfnx, %s, seed %d: %s %.4g\n", t.name, seed, t.metric, t.value(r.Measured))
+				known = append(slices.DeleteFunc(known, func(k peerRun) bool { return k.Task == t.name && k.Seed == seed }), *r)
+				slices.SortFunc(known, func(a, b peerRun) int { return cmp.Or(cmp.Compare(a.Task, b.Task), cmp.Compare(a.Seed, b.Seed)) })
+				return writeJSON(path, known)
+			})
 		}
 	}
-	return nil
+	return group.Wait()
 }
 
+func has(known []peerRun, t task, seed uint64) bool {
+	return slices.ContainsFunc(known, func(k peerRun) bool { return k.Task == t.name && k.Seed == seed && k.Args == strings.Join(t.peer, " ") })
+}
+
+// trainPeer trains gfnx once, on one thread: the runs share the cores.
 func (o *options) trainPeer(ctx context.Context, t task, seed uint64) (*peerRun, error) {
 	args := append([]string{"bench/quality/py/with_gfnx.py", "--seed", strconv.FormatUint(seed, 10)}, t.peer...)
 	cmd := exec.CommandContext(ctx, o.python, args...)
+	cmd.Env = append(os.Environ(), "XLA_FLAGS=--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1", "OMP_NUM_THREADS=1")
 	cmd.Stderr = os.Stderr
 	data, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("gfnx, %s, seed %d: %w", t.name, seed, err)
 	}
-	return readPeer(t.name, seed, data)
+	r, err := readPeer(t.name, seed, data)
+	if err == nil {
+		r.Args = strings.Join(t.peer, " ")
+	}
+	return r, err
 }
 
 // readPeer reads the last line that with_gfnx.py printed.

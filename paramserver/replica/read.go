@@ -52,8 +52,8 @@ func (r *Replica) ReadIndex(ctx context.Context) (uint64, error) {
 			}
 		}
 		commit := r.raft.CommitIndex()
-		if err := r.await(ctx, r.raft.VerifyLeader()); err != nil {
-			return 0, readError(err)
+		if err := r.confirm(ctx, term); err != nil {
+			return 0, err
 		}
 		if r.raft.CurrentTerm() != term || r.barrier.Load() != term {
 			// Leadership was lost and won again in between: commit may be older

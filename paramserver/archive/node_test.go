@@ -140,8 +140,12 @@ func TestANodeThatHangs(t *testing.T) {
 			t.Fatal(g.Nodes, err)
 		}
 		took := time.Since(began)
-		if i == 0 && took > putPatience || all[0].peers(g.ID)[0].ID == first {
-			t.Errorf("segment %d took %v with a node that hangs; who is asked first: %s", i, took, all[0].peers(g.ID)[0].ID)
+		// On a busy machine the others may be late as well, and then who is asked first is open.
+		all[0].mu.Lock()
+		shunned := all[0].Clock.Now().Before(all[0].slow[first])
+		all[0].mu.Unlock()
+		if i == 0 && took > putPatience || !shunned {
+			t.Errorf("segment %d took %v with a node that hangs; is it asked last: %v", i, took, shunned)
 		}
 		st.commit(t, g)
 		g, data = st.made(t, 10)

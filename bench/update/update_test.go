@@ -122,3 +122,24 @@ func BenchmarkSample(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkManyActions is an update where the output layer is most of the network: 120
+// bits in 15 words of 8, in any order, which is 3,840 actions.
+func BenchmarkManyActions(b *testing.B) {
+	for _, threads := range []int{1, 2} {
+		b.Run(fmt.Sprintf("bits120/batch16/threads%d", threads), func(b *testing.B) {
+			team := cores.New(threads)
+			defer team.Close()
+			s := spec(2, 8, 16)
+			s.Env = job.Env{Name: "bitseq", Params: map[string]any{"n": 120, "k": 8, "beta": 3}}
+			s.Policy.Backward = "uniform"
+			t := newTrainer(b, s)
+			t.u.Share(team)
+			t.update(b, 16)
+			b.ReportAllocs()
+			for b.Loop() {
+				t.update(b, 16)
+			}
+		})
+	}
+}

@@ -116,11 +116,12 @@ def run(a):
     width = task.forward + (task.backward if a.learn_backward else 0)
     model = Policy(eqx.nn.MLP(task.inputs, width, a.width, a.depth, key=init), task.forward, task.backward, a.learn_backward, task.encode)
     weights, static = eqx.partition(model, eqx.is_array)
-    learned = {"model": weights, "log_z": jnp.zeros(())}
-    adams = {"model": optax.adamw(a.lr, weight_decay=a.decay) if a.decay else optax.adam(a.lr), "log_z": optax.adam(a.lr_z)}
+    learned = {"model": weights, "log_z": jnp.full((), a.log_z)}
+    updates = a.trajectories // a.batch
+    rate, rate_z = (optax.cosine_decay_schedule(r, updates, 0.01) if a.cosine else r for r in (a.lr, a.lr_z))
+    adams = {"model": optax.adamw(rate, weight_decay=a.decay) if a.decay else optax.adam(rate), "log_z": optax.adam(rate_z)}
     optimiser = optax.multi_transform(adams, {"model": "model", "log_z": "log_z"})
     epsilon = optax.linear_schedule(a.eps, a.eps_end, max(a.eps_updates, 1))
-    updates = a.trajectories // a.batch
     over_time = functools.partial(jax.vmap, in_axes=(1, None), out_axes=1)
 
     def rollout(weights, key, batch, eps):
@@ -276,6 +277,8 @@ def main():
     p.add_argument("--batch", type=int, default=16)
     p.add_argument("--lr", type=float, default=1e-3)
     p.add_argument("--lr-z", type=float, default=0.1)
+    p.add_argument("--cosine", action="store_true", help="both rates fall to a hundredth by a cosine")
+    p.add_argument("--log-z", type=float, default=0.0, help="where log Z begins")
     p.add_argument("--eps", type=float, default=0.0)
     p.add_argument("--eps-end", type=float, default=0.0)
     p.add_argument("--eps-updates", type=int, default=0)

@@ -56,7 +56,7 @@ var tasks = []task{
 	},
 	{
 		name: "bitseq", what: "120 bits in words of 8, β = 3, 100,000 trajectories", metric: "Spearman", higher: true, value: plain("test_spearman"), also: []string{"modes_found"},
-		peer: strings.Fields("--task bitseq --trajectories 100000 --lr 1e-3 --lr-z 0.05 --decay 1e-5 --eps 1e-3 --eps-end 1e-3"),
+		peer: strings.Fields("--task bitseq --trajectories 100000 --lr 1e-3 --lr-z 0.05 --log-z 82.5 --decay 1e-5 --eps 1e-3 --eps-end 1e-3"),
 	},
 }
 

@@ -98,8 +98,9 @@ type Listed struct {
 }
 
 // Facts are exact. LogZ comes from the transfer matrix (see logZ), whatever the
-// number of objects, and is nil when both sides are longer than 12. Modes are the
-// two aligned states of a ferromagnet.
+// number of objects, and is nil when both sides are longer than 12, and for a very
+// strong antiferromagnet with an odd side. Modes are the two aligned states of a
+// ferromagnet.
 func (l *Lattice) Facts() envs.Facts {
 	f := envs.Facts{MaxSteps: l.Spec().MaxSteps}
 	if cells := math.Exp2(float64(l.c.L1 * l.c.L2)); !math.IsInf(cells, 0) {

@@ -141,6 +141,38 @@ func kaufman(n, m int, k float64) float64 {
 	return -math.Ln2 + float64(n*m)/2*math.Log(2*math.Sinh(2*k)) + top + math.Log(sum)
 }
 
+// TestLogZOfStrongCouplings: what float64 cannot hold row by row is known all the
+// same where no bond is frustrated, and is not made up where one is.
+func TestLogZOfStrongCouplings(t *testing.T) {
+	for _, c := range []struct {
+		l1, l2 int
+		sigma  float64
+		known  bool
+	}{
+		{6, 6, 8, true}, {6, 6, 13, true}, {6, 6, 90, true}, {9, 9, 50, true}, {1000, 12, 1000, true}, {5, 7, 1000, true},
+		{6, 6, -13, true}, {6, 6, -100, true}, {12, 4, -1000, true},
+		{5, 6, -100, false}, {6, 5, -100, false}, {9, 9, -20, false}, {3, 3, -1000, false},
+	} {
+		z := envs.FactsOf(build(t, c.l1, c.l2, c.sigma, places.Any)).LogZ
+		if z == nil || !c.known {
+			if (z != nil) != c.known {
+				t.Errorf("%+v: log Z known: %v", c, z != nil)
+			}
+			continue
+		}
+		// All else is at least 8|sigma| below the two ground states for each bond that it breaks.
+		if want := 4*math.Abs(c.sigma)*float64(c.l1*c.l2) + math.Ln2; !(math.Abs(*z-want) <= 1e-13*want) {
+			t.Errorf("%+v: log Z %v, want %v", c, *z, want)
+		}
+	}
+	// The ground states of a 5 by 5 antiferromagnet break five bonds of each direction.
+	a := *envs.FactsOf(build(t, 5, 5, -10, places.Any)).LogZ
+	b := *envs.FactsOf(build(t, 5, 5, -8, places.Any)).LogZ
+	if want := 2 * 2 * (50 - 2*10.0); math.Abs(a-b-want) > 1e-10 {
+		t.Errorf("log Z grows by %v, want %v", a-b, want)
+	}
+}
+
 // TestPotential: nothing at s0, log R at the end, and on the way the change of a
 // step is that of the bonds which it closes.
 func TestPotential(t *testing.T) {

@@ -8,12 +8,21 @@ import (
 // widest is the longest row that log Z is computed for: 4,096 states of a row.
 const widest = 12
 
+// strongest bounds the exponents of a step of the transfer matrix: each weight that
+// counts is within e^±strongest of the largest, which a float64 holds.
+const strongest = 600
+
 // logZ is log Σ_x R(x) of the torus by the transfer matrix: with T[a][b] the weight
 // of a row b below a row a (and of the bonds inside b), Z = trace T^L1 =
 // Σ_s (T^L1)[s][s]. T^L1 is applied to one unit vector for each class of first rows
 // that are equal up to a rotation, a reflection or a flip of all spins, none of which
 // changes the weight. T itself is never formed: a row is put on spin by spin.
 // false when no side has at most widest spins.
+//
+// A row costs at most all of its bonds and all of those to the row before, e^−2|k|
+// each. Where that is beyond a float64, only the states of lowest energy count, and
+// without frustration there are two of them. With it, false: how many states share
+// the broken bonds is not counted here.
 func logZ(l1, l2 int, sigma float64) (float64, bool) {
 	if l1 < l2 {
 		l1, l2 = l2, l1 // rows are the shorter side
@@ -21,7 +30,10 @@ func logZ(l1, l2 int, sigma float64) (float64, bool) {
 	if l2 > widest {
 		return 0, false
 	}
-	k := 2 * sigma
+	k, bonds := 2*sigma, float64(2*l1*l2)
+	if 4*math.Abs(k)*float64(l2) > strongest {
+		return math.Abs(k)*bonds + math.Ln2, sigma > 0 || l1%2 == 0 && l2%2 == 0
+	}
 	states := 1 << l2
 	inside := make([]float64, states) // weight of a row's own bonds, scaled
 	for s := range inside {
@@ -68,7 +80,6 @@ func logZ(l1, l2 int, sigma float64) (float64, bool) {
 			sum += math.Exp(term - top)
 		}
 	}
-	bonds := float64(2 * l1 * l2)
 	return top + math.Log(sum) + math.Abs(k)*bonds, true
 }
 

@@ -118,7 +118,7 @@ func Compare(a, b string, margin float64) (*Comparison, error) {
 				continue
 			}
 			p := pair(name, ca.part.isTime(name) && cb.part.isTime(name), ca.part.higherIsBetter(name), ra.of(ca.part.Name, ca.cell.Name), rb.of(cb.part.Name, cb.cell.Name), margin)
-			if p.Diff.N > 0 || p.LostA+p.LostB > 0 {
+			if p.shown() {
 				c.Pairs = append(c.Pairs, p)
 			}
 		}
@@ -165,6 +165,12 @@ func (c *Comparison) Print(w io.Writer) error {
 	return err
 }
 
+// shown says whether there is anything to tell: pairs, or a side that lacks what the
+// other has.
+func (p Paired) shown() bool {
+	return p.Diff.N > 0 || p.LostA+p.LostB > 0 || p.MissingA != p.MissingB
+}
+
 // Range writes the interval of a difference.
 func (p Paired) Range() string {
 	if !p.Diff.Known() {
@@ -181,6 +187,9 @@ func (p Paired) Text() string {
 	}
 	if p.CensoredA+p.CensoredB > 0 {
 		out += fmt.Sprintf("; never %d : %d", p.CensoredA, p.CensoredB)
+	}
+	if p.MissingA+p.MissingB > 0 {
+		out += fmt.Sprintf("; no number %d : %d", p.MissingA, p.MissingB)
 	}
 	if p.LostA+p.LostB > 0 {
 		out += fmt.Sprintf("; diverged %d : %d", p.LostA, p.LostB)

@@ -50,13 +50,14 @@ func parseCondition(text string) (condition, error) {
 	return out, nil
 }
 
-// known says whether a row has every metric that the condition names.
-func (c condition) known(row map[string]float64) bool {
+// known says whether every metric that the condition names was evaluated.
+func (c condition) known(p Point) bool {
+	has := func(metric string) bool {
+		_, ok := p.Values[metric]
+		return ok || p.Unbounded[metric]
+	}
 	for _, x := range c {
-		if _, ok := row[x.left]; !ok {
-			return false
-		}
-		if _, ok := row[x.right]; !ok && !x.isNumber {
+		if !has(x.left) || !x.isNumber && !has(x.right) {
 			return false
 		}
 	}
@@ -64,23 +65,23 @@ func (c condition) known(row map[string]float64) bool {
 }
 
 // holds says whether a row that has every metric meets the condition. A metric
-// that is not finite meets none.
+// that is not finite, which a row's values lack, meets none.
 func (c condition) holds(row map[string]float64) bool {
 	for _, x := range c {
+		left, ok := row[x.left]
 		right := x.number
-		if !x.isNumber {
-			right = row[x.right]
+		if !x.isNumber && ok {
+			right, ok = row[x.right]
 		}
-		ok := false
-		switch left := row[x.left]; x.op {
+		switch x.op {
 		case "<=":
-			ok = left <= right
+			ok = ok && left <= right
 		case ">=":
-			ok = left >= right
+			ok = ok && left >= right
 		case "<":
-			ok = left < right
+			ok = ok && left < right
 		case ">":
-			ok = left > right
+			ok = ok && left > right
 		}
 		if !ok {
 			return false

@@ -165,13 +165,14 @@ func (r *Results) curveFigures(p *Part, q panel, metric string) []figure {
 	for _, cells := range p.groups(q.cells) {
 		var series []plots.Series
 		var all []float64
+		var floors [][]float64
 		for i, c := range cells {
-			xs, mean, low, high := r.curve(p, c, metric)
+			xs, mean, low, high, floor := r.curve(p, c, metric)
 			if len(xs) == 0 {
 				continue
 			}
 			colour := i%6 + 1
-			all = append(all, mean...)
+			all, floors = append(all, mean...), append(floors, floor)
 			series = append(series,
 				plots.Series{X: xs, Y: low, Upper: high, Colour: colour},
 				plots.Series{Name: p.lineName(c), X: xs, Y: mean, Colour: colour})
@@ -180,6 +181,11 @@ func (r *Results) curveFigures(p *Part, q panel, metric string) []figure {
 			continue
 		}
 		log := widely(all)
+		if log {
+			for i, floor := range floors { // a band, and its line
+				cut(series[2*i].Y, floor)
+			}
+		}
 		y := plots.Axis{Label: metric, Log: log, Pad: true}
 		if !log {
 			y.Include = []float64{0}
@@ -205,9 +211,18 @@ func widely(ys []float64) bool {
 	return hi/lo > 8
 }
 
-// curve is a metric's mean over seeds at every evaluation that all seeds have;
-// the band is cut where a logarithmic axis has no place for it.
-func (r *Results) curve(p *Part, c *Cell, metric string) (xs, mean, low, high []float64) {
+// cut ends a band where a logarithmic axis has no place for it.
+func cut(low, floor []float64) {
+	for i, v := range low {
+		if v <= 0 {
+			low[i] = floor[i]
+		}
+	}
+}
+
+// curve is a metric's mean over seeds at every evaluation that all seeds have, and
+// its interval. floor is half of the smallest value above 0, if not of the mean.
+func (r *Results) curve(p *Part, c *Cell, metric string) (xs, mean, low, high, floor []float64) {
 	at := map[float64][]float64{}
 	seeds := 0
 	for _, rec := range r.of(p.Name, c.Name) {
@@ -233,13 +248,14 @@ func (r *Results) curve(p *Part, c *Cell, metric string) (xs, mean, low, high []
 		if !i.Known() {
 			i.Low, i.High = i.Mean, i.Mean
 		}
-		lowest := slices.Min(at[x])
-		if lowest > 0 && i.Low <= 0 { // of a positive quantity
-			i.Low = lowest / 2
-		}
 		low, high = append(low, i.Low), append(high, i.High)
+		least := i.Mean
+		if lowest := slices.Min(at[x]); lowest > 0 {
+			least = lowest
+		}
+		floor = append(floor, least/2)
 	}
-	return xs, mean, low, high
+	return xs, mean, low, high, floor
 }
 
 func (r *Results) timeFigures(p *Part, t Time) []figure {

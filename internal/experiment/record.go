@@ -40,6 +40,8 @@ type Record struct {
 type Point struct {
 	Updates, Trajectories float64
 	Values                map[string]float64
+	// Unbounded are the metrics that were evaluated and have no finite number.
+	Unbounded map[string]bool
 }
 
 // record reads the result of a task from its folder.
@@ -123,26 +125,32 @@ func readPoints(folder string) ([]Point, error) {
 		if err := json.Unmarshal(bytes.TrimSpace(in.Bytes()), &row); err != nil {
 			break // torn by a crash; the run cuts it off when it goes on
 		}
-		values := map[string]float64{}
-		numbersOf("", row, values)
-		derive(values)
-		out = append(out, Point{Updates: values["version"], Trajectories: values["trajectories"], Values: values})
+		p := Point{Values: map[string]float64{}}
+		p.read("", row)
+		derive(p.Values)
+		p.Updates, p.Trajectories = p.Values["version"], p.Values["trajectories"]
+		out = append(out, p)
 	}
 	return out, in.Err()
 }
 
-// numbersOf collects the numbers below v by dotted path. Lists are left out.
-func numbersOf(path string, v any, out map[string]float64) {
+// read collects the numbers below v by dotted path. Lists are left out.
+func (p *Point) read(path string, v any) {
 	switch v := v.(type) {
 	case float64:
-		out[path] = v
+		p.Values[path] = v
+	case nil:
+		if p.Unbounded == nil {
+			p.Unbounded = map[string]bool{}
+		}
+		p.Unbounded[path] = true
 	case map[string]any:
 		for k, inner := range v {
 			at := k
 			if path != "" {
 				at = path + "." + k
 			}
-			numbersOf(at, inner, out)
+			p.read(at, inner)
 		}
 	}
 }
@@ -191,7 +199,7 @@ func (t Time) first(points []Point) (float64, bool) {
 	}
 	run, begin := 0, 0.0
 	for _, p := range points {
-		if !when.known(p.Values) {
+		if !when.known(p) {
 			continue
 		}
 		if !when.holds(p.Values) {

@@ -158,7 +158,7 @@ func (r *Results) pairs(p *Part, c, base *Cell, names []string) []pairView {
 	name := c.Name
 	for _, n := range names {
 		q := pair(n, p.isTime(n), p.higherIsBetter(n), r.of(p.Name, c.Name), r.of(p.Name, base.Name), p.Margin)
-		if q.Diff.N == 0 && q.LostA+q.LostB == 0 {
+		if !q.shown() {
 			continue
 		}
 		out = append(out, pairView{
@@ -176,6 +176,9 @@ func (s Summary) text() string {
 		return "diverged"
 	}
 	if !s.Time {
+		if of := s.Done - s.Diverged; s.N < of && s.N > 0 {
+			return fmt.Sprintf("%s (%d of %d)", s.Interval.Text(), s.N, of)
+		}
 		return s.Interval.Text()
 	}
 	if s.Done == 0 {

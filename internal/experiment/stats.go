@@ -81,6 +81,10 @@ type Paired struct {
 	// Lost counts pairs that are left out because a side diverged: of A, and of B.
 	LostA int `json:"diverged_a,omitempty"`
 	LostB int `json:"diverged_b,omitempty"`
+	// MissingA and MissingB count pairs that are left out because a side has no
+	// finite number, such as an infinite divergence.
+	MissingA int `json:"missing_a,omitempty"`
+	MissingB int `json:"missing_b,omitempty"`
 	// Higher says that larger values are better.
 	Higher  bool    `json:"higher_is_better,omitempty"`
 	Margin  float64 `json:"margin_percent"`
@@ -101,6 +105,7 @@ const (
 // judge compares the interval of A − B with a margin in percent of |B|'s mean:
 // "not worse" means that A is worse than B by no more than the margin with 95 %
 // confidence. If A diverged in more seeds than B, it is worse whatever the rest says.
+// A side that lacks numbers where the other has them is not praised for the others.
 func (p *Paired) judge() {
 	p.Verdict = Open
 	switch {
@@ -116,11 +121,11 @@ func (p *Paired) judge() {
 	}
 	margin := math.Abs(float64(p.Base)) * p.Margin / 100
 	switch {
-	case p.CensoredA == 0 && high < 0:
+	case p.CensoredA == 0 && p.MissingA <= p.MissingB && high < 0:
 		p.Verdict = Better
-	case p.CensoredA == 0 && high <= margin:
+	case p.CensoredA == 0 && p.MissingA <= p.MissingB && high <= margin:
 		p.Verdict = NotWorse
-	case p.CensoredB == 0 && low > margin:
+	case p.CensoredB == 0 && p.MissingB <= p.MissingA && low > margin:
 		p.Verdict = Worse
 	}
 }
@@ -153,6 +158,12 @@ func pairUp(metric string, a, b []side, higher bool, margin float64) Paired {
 				s.value, s.known = s.budget, true
 				*count++
 			}
+		}
+		if !x.known {
+			p.MissingA++
+		}
+		if !y.known {
+			p.MissingB++
 		}
 		if !x.known || !y.known {
 			continue

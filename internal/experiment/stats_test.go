@@ -2,7 +2,12 @@ package experiment
 
 import (
 	"math"
+	"os"
+	"path/filepath"
 	"testing"
+
+	"github.com/driftmesh/driftmesh/internal/plots"
+	"github.com/driftmesh/driftmesh/internal/runs"
 )
 
 // TestIntervalByHand: 1, 2, 3, 4, 5 have mean 3 and variance 2.5; the 97.5 %
@@ -73,6 +78,27 @@ func TestVerdicts(t *testing.T) {
 			t.Errorf("%s: %s, want %s (%+v)", c.name, got.Verdict, c.want, got)
 		}
 	}
+	// A number that is not finite, such as a KL divergence without bound, is nothing to
+	// leave out when a cell is praised.
+	none := side{}
+	for _, c := range []struct {
+		a, b []side
+		want Verdict
+	}{
+		{append(known(1, 1.1, 1), none, none), known(5, 5, 5, 5, 5), Open},
+		{known(5, 5, 5.1, 5, 5), append(known(1, 1, 1), none, none), Open},
+		{append(known(1, 1.1, 1), none), append(known(5, 5, 5), none), Better},
+		{known(1, 1.1, 1, 1), append(known(5, 5, 5), none), Better},
+		{append(known(9, 9.1, 9), none), known(5, 5, 5, 5), Worse},
+	} {
+		got := pairUp("kl", c.a, c.b, false, 10)
+		if got.Verdict != c.want || got.Diff.N != 3 {
+			t.Errorf("%v beside %v: %s of %d pairs, want %s", c.a, c.b, got.Verdict, got.Diff.N, c.want)
+		}
+	}
+	if p := pairUp("kl", append(known(1, 1.1, 1), none, none), known(5, 5, 5, 5, 5), false, 10); p.Text() != "open; no number 2 : 0" {
+		t.Errorf("got %q", p.Text())
+	}
 	p := pairUp("x", known(11, 12, 13), known(10, 10, 10), false, 10)
 	if p.Diff.Mean != 2 || math.Abs(p.Diff.Half-2.484138) > 1e-6 || p.Base != 10 {
 		t.Errorf("got %+v", p)
@@ -100,5 +126,61 @@ func TestTimesAreTheFirstOfSeveral(t *testing.T) {
 		if _, err := parseCondition(bad); err == nil {
 			t.Errorf("%q is a condition", bad)
 		}
+	}
+}
+
+// TestWhatIsNotFiniteBreaksARun: a row whose metric is null was evaluated, and met no
+// condition; one without the metric was not evaluated.
+func TestWhatIsNotFiniteBreaksARun(t *testing.T) {
+	dir := t.TempDir()
+	text := `{"version": 1, "kl": 0.01}
+{"version": 2, "kl": null}
+{"version": 3, "kl": 0.01}
+{"version": 4}
+{"version": 5, "kl": 0.02, "lag": {"min": 0}, "delta_q": [0, null]}
+{"version": 6, "kl": 0.03}
+`
+	if err := os.WriteFile(filepath.Join(dir, runs.MetricsFile), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	points, err := readPoints(dir)
+	if err != nil || len(points) != 6 {
+		t.Fatalf("%d points, %v", len(points), err)
+	}
+	if at, ok := (Time{When: "kl <= 0.05", Runs: 3}).first(points); !ok || at != 3 {
+		t.Errorf("reached: %v, at %v; want at 3", ok, at)
+	}
+}
+
+// TestSummaryCountsNumbers: a mean of some of the seeds says so.
+func TestSummaryCountsNumbers(t *testing.T) {
+	p := &Part{Name: "p", Kind: Train, Metrics: []string{"kl"}}
+	r := &Results{}
+	for seed, kl := range []float64{1, 2, math.Inf(1)} {
+		rec := &Record{Part: "p", Cell: "c", Seed: uint64(seed), Status: Finished, Values: map[string]float64{}}
+		if !math.IsInf(kl, 1) {
+			rec.Values["kl"] = kl
+		}
+		r.Records = append(r.Records, rec)
+	}
+	r.Records = append(r.Records, &Record{Part: "p", Cell: "c", Seed: 3, Status: Diverged})
+	if got := r.summarise(p, "c", "kl").text(); got != "1.5 ± 6.4 (2 of 3)" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestBandsAreTheIntervals: on a linear axis a band is the whole interval, also of a
+// quantity that happened to be above 0 in every seed.
+func TestBandsAreTheIntervals(t *testing.T) {
+	p := &Part{Name: "p", Kind: Train, Seeds: []uint64{0, 1, 2}, Figures: []string{"elbo"}, Cells: []*Cell{{Part: "p", Name: "c"}}}
+	r := &Results{}
+	for seed, elbo := range []float64{0.1, 0.2, 0.3} {
+		r.Records = append(r.Records, &Record{Part: "p", Cell: "c", Seed: uint64(seed), Status: Finished,
+			Points: []Point{{Updates: 10, Values: map[string]float64{"elbo": elbo}}}})
+	}
+	want := MeanOf([]float64{0.1, 0.2, 0.3})
+	band := r.curveFigures(p, panel{cells: p.Cells}, "elbo")[0].plot.(plots.Chart).Series[0]
+	if band.Y[0] != want.Low || band.Upper[0] != want.High {
+		t.Errorf("the band is from %v to %v, the interval from %v to %v", band.Y[0], band.Upper[0], want.Low, want.High)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,10 +23,12 @@ const (
 	tb        = "alpha:1"
 )
 
-// results are what our runs measured, by task, member and seed.
+// results are what our runs measured, by task, member and seed; nothing of one that
+// diverged.
 type results map[string]map[string]map[uint64]map[string]float64
 
-// best is the member other than trajectory balance that did best on a task.
+// best is the member other than trajectory balance that did best on a task, among
+// those with a measure on every seed.
 func (r results) best(t task) string {
 	var best string
 	var of float64
@@ -38,6 +41,9 @@ func (r results) best(t task) string {
 			values = append(values, t.value(m))
 		}
 		mean := stat.Mean(values, nil)
+		if math.IsNaN(mean) {
+			continue
+		}
 		if t.higher {
 			mean = -mean
 		}
@@ -55,7 +61,7 @@ func (r results) add(dir string) error {
 		return err
 	}
 	for _, rec := range read.Records {
-		if rec.Values == nil { // diverged
+		if rec.Status != experiment.Finished && rec.Status != experiment.Diverged {
 			continue
 		}
 		member := ""

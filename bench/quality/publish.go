@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/driftmesh/driftmesh/internal/atomicfile"
@@ -63,18 +65,18 @@ func compareTask(t task, ours *outcome, peers []peerRun) row {
 	best := ours.best[t.name]
 	tested := ours.tested[t.name]
 	mine, gfnx := paired(t.value, both, theirs)
-	better, plain := paired(t.value, tested[best], tested[tb])
+	better, classic := paired(t.value, tested[best], tested[tb])
 	out := row{
 		Task: t.name, Metric: t.metric, Best: best,
-		Gfnx: experiment.MeanOf(gfnx), TB: experiment.MeanOf(mine), BesideGfnx: experiment.Pairs(t.metric, mine, gfnx, t.higher, margin),
-		Chosen: experiment.MeanOf(values(t.value, ours.choosing[t.name][best])), Tested: experiment.MeanOf(better),
-		BesideTB: experiment.Pairs(t.metric, better, plain, t.higher, margin),
+		Gfnx: experiment.MeanOf(known(gfnx)), TB: experiment.MeanOf(known(mine)), BesideGfnx: experiment.Pairs(t.metric, mine, gfnx, t.higher, margin),
+		Chosen: experiment.MeanOf(values(t.value, ours.choosing[t.name][best])), Tested: experiment.MeanOf(known(better)),
+		BesideTB: experiment.Pairs(t.metric, better, classic, t.higher, margin),
 	}
 	for _, name := range t.also {
 		if out.Also == nil {
 			out.Also = map[string][3]experiment.Interval{}
 		}
-		of := func(m map[string]float64) float64 { return m[name] }
+		of := plain(name)
 		out.Also[name] = [3]experiment.Interval{
 			experiment.MeanOf(values(of, theirs)), experiment.MeanOf(values(of, both)), experiment.MeanOf(values(of, tested[best])),
 		}
@@ -94,13 +96,21 @@ func paired(value func(map[string]float64) float64, a, b map[uint64]map[string]f
 	return x, y
 }
 
+// known are the values that there are.
+func known(values []float64) []float64 {
+	return slices.DeleteFunc(slices.Clone(values), math.IsNaN)
+}
+
 // maxSeed is above all seeds of the study.
 const maxSeed = 1000
 
+// values are those that there are of one side.
 func values(value func(map[string]float64) float64, of map[uint64]map[string]float64) (out []float64) {
 	for seed := range uint64(maxSeed) {
 		if m, ok := of[seed]; ok {
-			out = append(out, value(m))
+			if v := value(m); !math.IsNaN(v) {
+				out = append(out, v)
+			}
 		}
 	}
 	return out

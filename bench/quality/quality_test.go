@@ -2,7 +2,11 @@ package main
 
 import (
 	"math"
+	"os"
+	"path/filepath"
 	"testing"
+
+	"github.com/driftmesh/driftmesh/internal/experiment"
 )
 
 func TestReadPeer(t *testing.T) {
@@ -55,6 +59,40 @@ func TestComparison(t *testing.T) {
 	}
 	if math.Abs(r.Tested.Mean-0.034/3) > 1e-12 || math.Abs(r.Chosen.Mean-0.011) > 1e-12 {
 		t.Errorf("means %v and %v", r.Tested.Mean, r.Chosen.Mean)
+	}
+}
+
+// TestDivergedRunsCount: a member is not praised for the seeds in which it did not
+// diverge, neither when it is chosen nor when it is tested.
+func TestDivergedRunsCount(t *testing.T) {
+	dir := t.TempDir()
+	text := `{"plan": {"study": "quality", "set": "choose"}, "records": [
+		{"part": "grid", "seed": 0, "status": "finished", "at": [{"axis": "loss.divergence", "text": "alpha:2"}], "values": {"tv": 0.001}},
+		{"part": "grid", "seed": 1, "status": "diverged", "at": [{"axis": "loss.divergence", "text": "alpha:2"}]},
+		{"part": "grid", "seed": 0, "status": "finished", "at": [{"axis": "loss.divergence", "text": "huber:1"}], "values": {"tv": 0.02}},
+		{"part": "grid", "seed": 1, "status": "finished", "at": [{"axis": "loss.divergence", "text": "huber:1"}], "values": {"tv": 0.02}},
+		{"part": "ising-0.1", "seed": 0, "status": "finished", "at": [{"axis": "loss.divergence", "text": "huber:1"}], "values": {"eval_log_z": 26}},
+		{"part": "ising-0.1", "seed": 0, "status": "finished", "at": [{"axis": "loss.divergence", "text": "alpha:2"}], "values": {"eval_ess": 0}}]}`
+	if err := os.WriteFile(filepath.Join(dir, experiment.ResultsFile+".json"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := results{}
+	if err := r.add(dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int{0, 2} {
+		if got := r.best(tasks[at]); got != "huber:1" {
+			t.Errorf("%s: best is %s", tasks[at].name, got)
+		}
+	}
+	tv := func(v float64) map[string]float64 { return map[string]float64{"tv": v} }
+	tested := results{"grid": {
+		tb:        {3: tv(0.020), 4: tv(0.022), 5: tv(0.021), 6: tv(0.021)},
+		"huber:1": {3: tv(0.011), 4: tv(0.012), 5: tv(0.011), 6: nil},
+	}}
+	got := compareTask(tasks[0], &outcome{tested: tested, best: map[string]string{"grid": "huber:1"}}, nil)
+	if got.BesideTB.Diff.N != 3 || got.BesideTB.Verdict != experiment.Open || got.Tested.N != 3 {
+		t.Errorf("%+v, tested %+v", got.BesideTB, got.Tested)
 	}
 }
 

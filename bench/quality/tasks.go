@@ -13,20 +13,26 @@ type task struct {
 	what   string
 	metric string
 	higher bool // is better
-	// value is the metric of what a run measured.
+	// value is the metric of what a run measured; NaN where it measured none.
 	value func(measured map[string]float64) float64
 	also  []string // further columns, by our names
 	peer  []string // arguments of py/with_gfnx.py
 }
 
-// plain takes a metric as it is.
+// plain takes a metric as it is; NaN where there is none.
 func plain(name string) func(map[string]float64) float64 {
-	return func(m map[string]float64) float64 { return m[name] }
+	return func(m map[string]float64) float64 {
+		if v, ok := m[name]; ok {
+			return v
+		}
+		return math.NaN()
+	}
 }
 
 // away is the distance of an estimate of log Z from the true one.
 func away(logZ float64) func(map[string]float64) float64 {
-	return func(m map[string]float64) float64 { return math.Abs(m["eval_log_z"] - logZ) }
+	estimate := plain("eval_log_z")
+	return func(m map[string]float64) float64 { return math.Abs(estimate(m) - logZ) }
 }
 
 // Exact log Z of the 6 by 6 torus, by transfer matrix: `driftmesh envs describe ising`.

@@ -214,12 +214,12 @@ func roundHalf(x float64) float64 {
 	return math.Round(x*scale) / scale
 }
 
-// Pairs compares two lists of values of a metric, element by element; margin is in
-// percent of the mean of b.
+// Pairs compares two lists of values of a metric, element by element; NaN is none.
+// margin is in percent of the mean of b.
 func Pairs(metric string, a, b []float64, higher bool, margin float64) Paired {
 	sides := func(values []float64) (out []side) {
 		for _, v := range values {
-			out = append(out, side{value: v, known: true})
+			out = append(out, side{value: v, known: !math.IsNaN(v)})
 		}
 		return out
 	}

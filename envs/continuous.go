@@ -29,6 +29,14 @@ type Points interface {
 	AppendDense(dst []float32, row int) []float32
 }
 
+// Improper is an Env that may have rewards without a finite sum. They are a target only
+// beside a prior that they tilt, and what the Env says of log Z, and its draws, are of
+// that with the prior that it was made for.
+type Improper interface {
+	Env
+	Improper() bool
+}
+
 // Drawn is an Env whose target R/Z can be sampled exactly.
 type Drawn interface {
 	Env

@@ -33,10 +33,13 @@ type prior struct {
 // to walk the same states as the job.
 func openPrior(u *Updater) (*prior, error) {
 	path := u.Spec.Loss.Prior
+	fault := func(want string) error { return fielderr.New("loss.prior", path, want) }
 	if path == "" {
+		if i, ok := u.Env.(envs.Improper); ok && i.Improper() {
+			return nil, fault("the folder of a trained run: this reward has no finite sum, and no target of its own: it tilts a prior")
+		}
 		return nil, nil
 	}
-	fault := func(want string) error { return fielderr.New("loss.prior", path, want) }
 	if b := u.Spec.Policy.Backward; b != string(losses.Uniform) {
 		return nil, fielderr.New("policy.backward", b, "uniform: with loss.prior, P_B is not in the loss")
 	}

@@ -136,6 +136,7 @@ func TestPriorsThatDoNotFit(t *testing.T) {
 		spoil      func(s *job.Spec)
 		path, want string
 	}{
+		"no prior":    {func(s *job.Spec) { s.Loss.Prior = "" }, "loss.prior", "no target of its own"},
 		"no run":      {func(s *job.Spec) { s.Loss.Prior = "nowhere" }, "loss.prior", "folder of a finished run"},
 		"other steps": {func(s *job.Spec) { s.Env.Params["steps"] = 7 }, "loss.prior", "states like those"},
 		"a drift that follows log R": {func(s *job.Spec) {

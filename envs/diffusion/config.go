@@ -134,3 +134,9 @@ func (e *Env) Mode(s envs.States, row int) int {
 	}
 	return e.target.mode(st.point(row))
 }
+
+// Improper says that the rewards alone are no density, which are those of tilt25.
+func (e *Env) Improper() bool {
+	_, tilts := e.target.(tilted)
+	return tilts
+}

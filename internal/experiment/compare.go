@@ -117,7 +117,7 @@ func Compare(a, b string, margin float64) (*Comparison, error) {
 			if !slices.Contains(theirs, name) {
 				continue
 			}
-			p := pair(name, ca.part.isTime(name) && cb.part.isTime(name), ca.part.higherIsBetter(name), ra.of(ca.part.Name, ca.cell.Name), rb.of(cb.part.Name, cb.cell.Name), margin)
+			p := ca.part.pair(name, ca.part.isTime(name) && cb.part.isTime(name), ra.of(ca.part.Name, ca.cell.Name), rb.of(cb.part.Name, cb.cell.Name), margin)
 			if p.shown() {
 				c.Pairs = append(c.Pairs, p)
 			}

@@ -157,7 +157,7 @@ func (r *Results) pairs(p *Part, c, base *Cell, names []string) []pairView {
 	var out []pairView
 	name := c.Name
 	for _, n := range names {
-		q := pair(n, p.isTime(n), p.higherIsBetter(n), r.of(p.Name, c.Name), r.of(p.Name, base.Name), p.Margin)
+		q := p.pair(n, p.isTime(n), r.of(p.Name, c.Name), r.of(p.Name, base.Name), p.Margin)
 		if !q.shown() {
 			continue
 		}

@@ -152,7 +152,7 @@ func (p *Part) baselineOf(c *Cell) *Cell {
 }
 
 // pair compares two cells of a part, or of two results, on one metric.
-func pair(name string, isTime, higher bool, a, b []*Record, margin float64) Paired {
+func (p *Part) pair(name string, isTime bool, a, b []*Record, margin float64) Paired {
 	var as, bs []side
 	for _, x := range a {
 		i := slices.IndexFunc(b, func(y *Record) bool { return y.Seed == x.Seed })
@@ -161,7 +161,11 @@ func pair(name string, isTime, higher bool, a, b []*Record, margin float64) Pair
 		}
 		as, bs = append(as, sideOf(x, name, isTime)), append(bs, sideOf(b[i], name, isTime))
 	}
-	return pairUp(name, as, bs, higher, margin)
+	out := pairUp(name, as, bs, p.higherIsBetter(name), margin)
+	if !isTime && slices.Contains(undirected, name) && !out.Higher && out.LostA <= out.LostB {
+		out.Verdict = Undirected
+	}
+	return out
 }
 
 func done(r *Record) bool { return r.Status == Finished || r.Status == Diverged }
@@ -182,6 +186,10 @@ var betterHigher = []string{
 	"modes_", "sample_modes", "mode_share_min", "ess", "eval_ess", "elbo", "eval_elbo", "test_spearman", "test_pearson",
 	"best_", "top_k_", "min_mass", "cosine",
 }
+
+// undirected are metrics of which neither more nor less is better, unless a study
+// says so: estimates of a number that is what it is.
+var undirected = []string{"log_z", "log_z_is", "log_z_exact", "eval_log_z", "c"}
 
 // higherIsBetter says how a part orders a metric.
 func (p *Part) higherIsBetter(name string) bool {

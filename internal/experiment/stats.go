@@ -100,6 +100,9 @@ const (
 	NotWorse Verdict = "not worse" // the whole interval is on the better side of the margin
 	Worse    Verdict = "worse"     // the whole interval is on the worse side of the margin
 	Open     Verdict = "open"      // the interval has the margin inside it, or is unknown
+
+	// Undirected is of a metric of which neither more nor less is better.
+	Undirected Verdict = "neither"
 )
 
 // judge compares the interval of A − B with a margin in percent of |B|'s mean:

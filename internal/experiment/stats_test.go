@@ -184,3 +184,27 @@ func TestBandsAreTheIntervals(t *testing.T) {
 		t.Errorf("the band is from %v to %v, the interval from %v to %v", band.Y[0], band.Upper[0], want.Low, want.High)
 	}
 }
+
+// TestEstimatesHaveNoBetterSide: a larger log Z is no better or worse than a smaller
+// one, its distance from the exact one is; unless the study says so.
+func TestEstimatesHaveNoBetterSide(t *testing.T) {
+	cell := func(metric string, values ...float64) (out []*Record) {
+		for seed, v := range values {
+			out = append(out, &Record{Seed: uint64(seed), Status: Finished, Values: map[string]float64{metric: v}})
+		}
+		return out
+	}
+	for _, c := range []struct {
+		part   Part
+		metric string
+		want   Verdict
+	}{
+		{Part{}, "eval_log_z", Undirected}, {Part{}, "log_z", Undirected}, {Part{}, "eval_log_z_abs_error", Worse},
+		{Part{Higher: []string{"eval_log_z"}}, "eval_log_z", Better}, {Part{}, "eval_elbo", Better}, {Part{}, "eval_eubo", Worse},
+	} {
+		p := c.part.pair(c.metric, false, cell(c.metric, 32, 32.1, 31.9), cell(c.metric, 28, 28, 28), 10)
+		if p.Verdict != c.want {
+			t.Errorf("%s, higher %v: %s, want %s", c.metric, c.part.Higher, p.Verdict, c.want)
+		}
+	}
+}

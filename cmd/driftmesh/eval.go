@@ -15,7 +15,6 @@ import (
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/runs"
-	"github.com/driftmesh/driftmesh/losses"
 	"github.com/driftmesh/driftmesh/metrics"
 	"github.com/driftmesh/driftmesh/paramserver"
 	"github.com/driftmesh/driftmesh/sampler"
@@ -186,7 +185,7 @@ func printEstimates(w io.Writer, e *paramserver.Estimates) {
 }
 
 func evaluate(ctx context.Context, spec *job.Spec, u *paramserver.Updater) (*evaluation, error) {
-	e := &evaluation{Name: spec.Name, Version: u.Version(), Trajectories: u.Trajectories(), LogZ: u.LogZ(), learned: spec.Loss.Normaliser == string(losses.Learned)}
+	e := &evaluation{Name: spec.Name, Version: u.Version(), Trajectories: u.Trajectories(), LogZ: u.LogZ(), learned: spec.Loss.LearnsLogZ()}
 	e.ModesFound, e.ModesTotal = u.ModesFound()
 	params := u.Params()
 	var err error

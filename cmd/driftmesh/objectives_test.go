@@ -46,7 +46,10 @@ func TestExamplesOfObjectivesTrain(t *testing.T) {
 			if !strings.Contains(again, "resuming at version 40") {
 				t.Errorf("the second time it printed\n%s", again)
 			}
-			ok(t, "eval", filepath.Join(runs, name), "--samples", "64") // needs no data file
+			text := ok(t, "eval", filepath.Join(runs, name), "--samples", "64") // needs no data file
+			if learns := name != "objective-ml"; strings.Contains(text, "learned") != learns {
+				t.Errorf("a learned log Z: want %v in\n%s", learns, text)
+			}
 		})
 	}
 }

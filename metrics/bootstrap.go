@@ -18,7 +18,9 @@ type Interval struct {
 	Value float64 `json:"value"`
 	// Low and High bound the true distance with the confidence of the whole:
 	// 2·Plain less the upper and the lower quantile of the replicates (the basic
-	// bootstrap; Davison and Hinkley 1997, 5.2), inside the distance's range.
+	// bootstrap; Davison and Hinkley 1997, 5.2), inside the distance's range. Where
+	// samples are few beside the objects they are other bounds, which hold there too:
+	// see widen.
 	Low  float64 `json:"low"`
 	High float64 `json:"high"`
 }
@@ -41,8 +43,9 @@ const Confidence = 0.95
 // been drawn, so counts do not estimate it.
 //
 // Read them against Floor, the TV that as many samples of the target itself
-// would show. The intervals keep their promise where the samples are many beside
-// the objects; when TV is near the floor nothing can be said but that it is small.
+// would show. When TV is near the floor nothing can be said but that it is small;
+// and where samples are few beside the objects, intervals are wide, and the values
+// in them still too large.
 type Counted struct {
 	Samples   int64    `json:"samples"`
 	TV        Interval `json:"tv"`
@@ -89,8 +92,16 @@ func CompareCounts(logTarget []float64, counts []int64, replicates int, rnd *ran
 		}
 	}
 	out := Counted{Samples: e.Samples, Floor: e.Floor}
+	few := e.Samples < crowded*int64(len(counts))
+	var low [numCounted]float64
+	if few {
+		low = b.halves(rnd)
+	}
 	for k, into := range []*Interval{&out.TV, &out.L1, &out.JSD, &out.ReverseKL} {
 		*into = basic(plain[k], all[k], countedMax[k])
+		if few {
+			*into = into.widen(low[k], all[k], countedMax[k])
+		}
 	}
 	return out, nil
 }

@@ -85,6 +85,50 @@ func TestIntervalsCover(t *testing.T) {
 	}
 }
 
+// TestIntervalsCoverWhenSamplesAreFew: with fewer samples than objects, or a few for
+// each, frequencies are far from any distribution. The intervals are wide then, and
+// still contain the exact value.
+func TestIntervalsCoverWhenSamplesAreFew(t *testing.T) {
+	const objects, seeds = 256, 100
+	for _, n := range []int{16, 64, 256, 1280, 5120} {
+		covered, width := [4]int{}, 0.0
+		for seed := range uint64(seeds) {
+			rnd := rng.New(seed, rng.Evaluate)
+			target, model := make([]float64, objects), make([]float64, objects)
+			for i := range target {
+				target[i] = rnd.NormFloat64()
+				model[i] = target[i] + rnd.NormFloat64()/2
+			}
+			envs.Normalise(target)
+			envs.Normalise(model)
+			exact, err := metrics.Compare(target, model)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := metrics.CompareCounts(target, tally(model, n, rnd), 100, rnd)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for k, want := range []float64{exact.TV, exact.L1, exact.JSD, exact.ReverseKL} {
+				i := []metrics.Interval{got.TV, got.L1, got.JSD, got.ReverseKL}[k]
+				if i.Low <= want && want <= i.High {
+					covered[k]++
+				}
+				if !(0 <= i.Low && i.Low <= i.Value && i.Value <= i.High) {
+					t.Errorf("seed %d: %+v", seed, i)
+				}
+			}
+			width += (got.TV.High - got.TV.Low) / seeds
+		}
+		t.Logf("%d samples: covered %d of %d, TV within %.3f", n, covered, seeds, width)
+		for k, c := range covered { // Binomial(100, 0.95) is below 86 once in 10,000
+			if c < 86 {
+				t.Errorf("%d samples, distance %d: %d of %d intervals of 95 %% contain the exact value", n, k, c, seeds)
+			}
+		}
+	}
+}
+
 // TestCountsOfTheTarget itself: nothing is claimed beyond the floor.
 func TestCountsOfTheTarget(t *testing.T) {
 	e := grid(t, func(c *hypergrid.Config) { c.Dim, c.R0 = 2, 0.1 })

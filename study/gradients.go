@@ -29,6 +29,7 @@ type Case struct {
 func Cases() []Case {
 	return []Case{
 		{"hypergrid", map[string]any{"dim": 2, "height": 4, "r0": 0.1}},
+		{"hypergrid_conditional", map[string]any{"dim": 2, "height": 3, "r0": 0.1}},
 		{"bitseq", map[string]any{"n": 8, "k": 4, "modes": 2}},
 		{"ising", map[string]any{"l1": 3, "l2": 3, "sigma": 0.2, "order": "left"}},
 		{"mixture", map[string]any{"cells": 24}},

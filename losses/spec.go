@@ -1,6 +1,8 @@
 package losses
 
 import (
+	"math"
+
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 )
@@ -18,8 +20,14 @@ func FromSpec(l job.Loss, backward string, batch int) (o Objective, warnings []s
 	if err != nil {
 		return nil, nil, err
 	}
-	if warnings, err = normaliser.CheckGroup(member.At(0), batch); err != nil {
-		return nil, nil, err
+	for _, update := range []int64{math.MaxInt64, 0} { // a schedule has gone from one to the other
+		more, err := normaliser.CheckGroup(member.At(update), batch)
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(more) > 0 {
+			warnings = more
+		}
 	}
 	b := Backward(backward)
 	if l.NeedsFlow() && normaliser != Learned {

@@ -39,8 +39,8 @@ func (i Interval) MarshalJSON() ([]byte, error) {
 const Confidence = 0.95
 
 // Counted are distances between a target p and a sampler q of which only counts
-// are known. KL(p‖q) is missing: it is infinite as soon as one object has not
-// been drawn, so counts do not estimate it.
+// are known. KL(p‖q) and χ²(p‖q) are missing: they are infinite as soon as one object
+// has not been drawn, so counts do not estimate them.
 //
 // Read them against Floor, the TV that as many samples of the target itself
 // would show. When TV is near the floor nothing can be said but that it is small;
@@ -52,7 +52,10 @@ type Counted struct {
 	L1        Interval `json:"l1"`
 	JSD       Interval `json:"jsd"`
 	ReverseKL Interval `json:"reverse_kl"` // KL(q‖p) of the frequencies q
-	Floor     float64  `json:"floor"`
+	Hellinger Interval `json:"hellinger"`
+	// Chi2Reverse is Neyman's χ²(q‖p).
+	Chi2Reverse Interval `json:"chi2_reverse"`
+	Floor       float64  `json:"floor"`
 }
 
 // CompareCounts compares counts of sampled objects with log-probabilities of the
@@ -97,7 +100,7 @@ func CompareCounts(logTarget []float64, counts []int64, replicates int, rnd *ran
 	if few {
 		low = b.halves(rnd)
 	}
-	for k, into := range []*Interval{&out.TV, &out.L1, &out.JSD, &out.ReverseKL} {
+	for k, into := range []*Interval{&out.TV, &out.L1, &out.JSD, &out.ReverseKL, &out.Hellinger, &out.Chi2Reverse} {
 		*into = basic(plain[k], all[k], countedMax[k])
 		if few {
 			*into = into.widen(low[k], all[k], countedMax[k])
@@ -107,9 +110,9 @@ func CompareCounts(logTarget []float64, counts []int64, replicates int, rnd *ran
 }
 
 // The distances of counts, and the largest value of each.
-const numCounted = 4
+const numCounted = 6
 
-var countedMax = [numCounted]float64{1, 2, math.Ln2, math.Inf(1)}
+var countedMax = [numCounted]float64{1, 2, math.Ln2, math.Inf(1), 1, math.Inf(1)}
 
 // bootstrap holds the objects that were drawn; a replicate has no others.
 type bootstrap struct {
@@ -120,18 +123,22 @@ type bootstrap struct {
 	unseen float64 // target mass of the objects that were not drawn
 }
 
-// distances returns TV, L1, JSD and KL(q‖p) of the present counts. An object
-// that was not drawn adds p to L1 and p·log 2/2 to the JSD.
+// distances returns TV, L1, JSD, KL(q‖p), Hellinger and χ²(q‖p) of the present counts.
+// An object that was not drawn adds p to L1 and p·log 2/2 to the JSD.
 func (b *bootstrap) distances() (d [numCounted]float64) {
 	l1, jsd, kl := b.unseen, b.unseen*math.Ln2/2, b.unseen
+	hellinger, chi := b.unseen, b.unseen
 	for i, lp := range b.logP {
 		lq := math.Log(float64(b.counts[i]) / b.n)
 		lm := logMean(lp, lq)
 		l1 += math.Abs(math.Exp(lp) - math.Exp(lq))
 		jsd += (excess(lp, lm) + excess(lq, lm)) / 2
 		kl += excess(lq, lp)
+		root := math.Exp(lp/2) - math.Exp(lq/2)
+		hellinger += float64(root * root)
+		chi += chi2(lq, lp)
 	}
-	return [numCounted]float64{l1 / 2, l1, jsd, kl}
+	return [numCounted]float64{l1 / 2, l1, jsd, kl, math.Sqrt(hellinger / 2), chi}
 }
 
 // basic is the bias-corrected value and the basic interval; it sorts replicates.

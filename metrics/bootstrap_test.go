@@ -34,6 +34,15 @@ func tally(logP []float64, n int, rnd *rand.Rand) []int64 {
 	return counts
 }
 
+// intervals are those of counts, and intervalled what they are to contain.
+func intervals(c metrics.Counted) [6]metrics.Interval {
+	return [6]metrics.Interval{c.TV, c.L1, c.JSD, c.ReverseKL, c.Hellinger, c.Chi2Reverse}
+}
+
+func intervalled(d metrics.Distances) [6]float64 {
+	return [6]float64{d.TV, d.L1, d.JSD, d.ReverseKL, d.Hellinger, d.Chi2Reverse}
+}
+
 // TestIntervalsCover: samples of the uniform policy against a hypergrid's
 // target, over many seeds. The bias correction brings the mean to the exact
 // distance, and the intervals contain it about as often as they promise.
@@ -49,15 +58,15 @@ func TestIntervalsCover(t *testing.T) {
 		t.Fatal(err)
 	}
 	const seeds, n = 200, 2000
-	want := []float64{exact.TV, exact.L1, exact.JSD, exact.ReverseKL}
-	covered, sum, squares, plain := [4]int{}, [4]float64{}, [4]float64{}, [4]float64{}
+	want := intervalled(exact)
+	covered, sum, squares, plain := [6]int{}, [6]float64{}, [6]float64{}, [6]float64{}
 	for seed := range uint64(seeds) {
 		rnd := rng.New(seed, rng.Evaluate)
 		got, err := metrics.CompareCounts(target, tally(model, n, rnd), 200, rnd)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for k, i := range []metrics.Interval{got.TV, got.L1, got.JSD, got.ReverseKL} {
+		for k, i := range intervals(got) {
 			if i.Low <= want[k] && want[k] <= i.High {
 				covered[k]++
 			}
@@ -91,7 +100,7 @@ func TestIntervalsCover(t *testing.T) {
 func TestIntervalsCoverWhenSamplesAreFew(t *testing.T) {
 	const objects, seeds = 256, 100
 	for _, n := range []int{16, 64, 256, 1280, 5120} {
-		covered, width := [4]int{}, 0.0
+		covered, width := [6]int{}, 0.0
 		for seed := range uint64(seeds) {
 			rnd := rng.New(seed, rng.Evaluate)
 			target, model := make([]float64, objects), make([]float64, objects)
@@ -109,8 +118,8 @@ func TestIntervalsCoverWhenSamplesAreFew(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for k, want := range []float64{exact.TV, exact.L1, exact.JSD, exact.ReverseKL} {
-				i := []metrics.Interval{got.TV, got.L1, got.JSD, got.ReverseKL}[k]
+			for k, want := range intervalled(exact) {
+				i := intervals(got)[k]
 				if i.Low <= want && want <= i.High {
 					covered[k]++
 				}
@@ -157,6 +166,13 @@ func TestCompareCountsFaults(t *testing.T) {
 	got, err := metrics.CompareCounts(logs(1, 0), []int64{1, 1}, 100, rnd)
 	if err != nil || !math.IsInf(got.ReverseKL.Plain, 1) || got.TV.Plain != 0.5 {
 		t.Errorf("an impossible object: %+v, %v", got, err)
+	}
+	// An object that cannot be, and that only one half of the samples may hold.
+	some, err := metrics.CompareCounts(logs(0.5, 0.5, 0, 0), []int64{20, 30, 1, 2}, 100, rnd)
+	for k, i := range intervals(some) {
+		if k != 3 && k != 5 && !(0 <= i.Low && i.Low <= i.Value && i.Value <= i.High) || err != nil {
+			t.Errorf("distance %d with an impossible object: %+v, %v", k, i, err)
+		}
 	}
 	if text, err := json.Marshal(got); err != nil || !strings.Contains(string(text), `"reverse_kl":{"plain":null`) {
 		t.Errorf("%s, %v", text, err)

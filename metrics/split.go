@@ -23,6 +23,9 @@ func (i Interval) widen(low float64, replicates []float64, most float64) Interva
 	}
 	const tail = (1 - Confidence) / 2
 	i.High = min(max(i.High, i.Plain+mean-quantile(replicates, tail)), most)
+	if math.IsNaN(low) { // of ratios beyond a float64
+		low = 0
+	}
 	i.Low = max(0, min(low, i.Value))
 	return i
 }
@@ -34,6 +37,8 @@ func (i Interval) widen(low float64, replicates []float64, most float64) Interva
 //	TV        = max over sets A of q(A) − p(A)
 //	JSD       = log 2 + ½ max over D of E_p log(1 − D) + E_q log D
 //	KL(q‖p)   = max over f of E_q f − log E_p e^f
+//	Hellinger = √(1 − ½ min over f > 0 of E_p f + E_q 1/f)
+//	χ²(q‖p)   = max over f of 2 E_q f − E_p f² − 1
 //
 // and the other half estimates its mean under q. p is known.
 func (b *bootstrap) halves(rnd *rand.Rand) (low [numCounted]float64) {
@@ -50,25 +55,37 @@ func (b *bootstrap) halves(rnd *rand.Rand) (low [numCounted]float64) {
 	// Of q the first half says (counts + m·p)/(all + m), which has all of p's objects.
 	all := float64(n - rest)
 	m := math.Sqrt(all)
-	var in, ratio, log []float64 // of the objects: 1 in A, log q/p, log 2D
+	// Of the objects: 1 in A, log q/p, log 2D, −√(p/q), q/p.
+	var in, ratio, log, root, times []float64
 	pA, underP, met := 0.0, 0.0, 0.0
+	both, square := 0.0, 0.0 // Σ √(pq), Σ q²/p
 	for x, lp := range b.logP {
 		p := math.Exp(lp)
 		q := (first[x] + m*p) / (all + m)
+		if q == 0 { // impossible in the target, and not in the first half
+			q = 1 / (all + m)
+		}
 		inside := 0.0
 		if first[x] > all*p {
 			inside, pA = 1, pA+p
 		}
 		in, ratio, log = append(in, inside), append(ratio, math.Log(q)-lp), append(log, math.Log(2*q/(p+q)))
+		root, times = append(root, -math.Sqrt(p/q)), append(times, q/p)
+		both, square = both+math.Sqrt(p*q), square+q*q/p
 		if p > 0 {
 			underP += p * math.Log(2*p/(p+q))
 		}
 		met += p
 	}
-	underP += max(0, 1-met) * math.Log(2/(1+m/(all+m)))
+	unmet, share := max(0, 1-met), m/(all+m) // q = share·p there
+	underP += unmet * math.Log(2/(1+share))
+	both, square = both+unmet*math.Sqrt(share), square+unmet*share*share
 	second := b.draws[:rest]
 	tv := below(second, in) - pA
-	return [numCounted]float64{tv, 2 * tv, (underP + below(second, log)) / 2, below(second, ratio)}
+	return [numCounted]float64{
+		tv, 2 * tv, (underP + below(second, log)) / 2, below(second, ratio),
+		math.Sqrt(max(0, 1-(both-below(second, root))/2)), 2*below(second, times) - square - 1,
+	}
 }
 
 // below is the mean of a value over draws, less 1.96 of its standard errors.

@@ -127,7 +127,7 @@ func readPoints(folder string) ([]Point, error) {
 		}
 		p := Point{Values: map[string]float64{}}
 		p.read("", row)
-		derive(p.Values)
+		p.derive()
 		p.Updates, p.Trajectories = p.Values["version"], p.Values["trajectories"]
 		out = append(out, p)
 	}
@@ -156,15 +156,17 @@ func (p *Point) read(path string, v any) {
 }
 
 // derive adds what studies ask for and no row has.
-func derive(v map[string]float64) {
-	if exact, ok := v["log_z_exact"]; ok {
-		if got, ok := v["log_z"]; ok {
-			v["log_z_error"] = math.Abs(got - exact)
-		}
-		for _, name := range []string{"log_z_is", "eval_log_z"} { // their _error is a standard error
-			if got, ok := v[name]; ok {
-				v[name+"_abs_error"] = math.Abs(got - exact)
-			}
+func (p *Point) derive() {
+	exact, ok := p.Values["log_z_exact"]
+	if !ok {
+		return
+	}
+	// The _error of the others is a standard error.
+	for name, away := range map[string]string{"log_z": "log_z_error", "log_z_is": "log_z_is_abs_error", "eval_log_z": "eval_log_z_abs_error"} {
+		if got, ok := p.Values[name]; ok {
+			p.Values[away] = math.Abs(got - exact)
+		} else if p.Unbounded[name] {
+			p.Unbounded[away] = true
 		}
 	}
 }

@@ -150,6 +150,20 @@ func TestWhatIsNotFiniteBreaksARun(t *testing.T) {
 	if at, ok := (Time{When: "kl <= 0.05", Runs: 3}).first(points); !ok || at != 3 {
 		t.Errorf("reached: %v, at %v; want at 3", ok, at)
 	}
+	// So it is with what is derived of a metric.
+	text = `{"version": 1, "log_z": 3, "log_z_exact": 3}
+{"version": 2, "log_z": null, "log_z_exact": 3}
+{"version": 3, "log_z": 3.01, "log_z_exact": 3}
+`
+	if err := os.WriteFile(filepath.Join(dir, runs.MetricsFile), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if points, err = readPoints(dir); err != nil {
+		t.Fatal(err)
+	}
+	if at, ok := (Time{When: "log_z_error <= 0.1", Runs: 2}).first(points); ok {
+		t.Errorf("reached at %v", at)
+	}
 }
 
 // TestSummaryCountsNumbers: a mean of some of the seeds says so.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/driftmesh/driftmesh/internal/experiment"
@@ -30,6 +31,12 @@ func experimentComputations() map[string]experiment.Computation {
 // diverged are the errors of numbers that stopped being finite.
 var diverged = []error{
 	paramserver.ErrNonFinite, paramserver.ErrNoBatch, policy.ErrNonFinite, losses.ErrNonFinite, optim.ErrNonFinite,
+}
+
+// hasDiverged says whether training ended because its numbers are not finite, which
+// is a result, and not for a fault.
+func hasDiverged(err error) bool {
+	return slices.ContainsFunc(diverged, func(d error) bool { return errors.Is(err, d) })
 }
 
 // trainTask trains one cell of a study on one core, in a run folder of its own.
@@ -66,10 +73,8 @@ func trainTask(ctx context.Context, dir string, spec *job.Spec, keep bool, progr
 	}
 	if u.Version() < uint64(spec.Train.Updates) {
 		if err := r.train(ctx); err != nil {
-			for _, d := range diverged {
-				if errors.Is(err, d) {
-					return fmt.Errorf("%w at update %d: %w", experiment.ErrDiverged, u.Version(), err)
-				}
+			if hasDiverged(err) {
+				return fmt.Errorf("%w at update %d: %w", experiment.ErrDiverged, u.Version(), err)
 			}
 			return err
 		}

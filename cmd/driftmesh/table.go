@@ -196,7 +196,7 @@ func trainCell(ctx context.Context, c *cell, seed int, spec *job.Spec) error {
 		return nil
 	}
 	err = r.train(ctx)
-	if err != nil && ctx.Err() == nil {
+	if hasDiverged(err) {
 		c.TV[seed] = runs.Float(math.NaN())
 		return nil
 	}

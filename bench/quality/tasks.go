@@ -46,7 +46,7 @@ var ising = strings.Fields("--task ising --trajectories 100000 --learn-backward 
 var tasks = []task{
 	{
 		name: "grid", what: "4-D hypergrid of height 8, R0 = 0.1, 160,000 trajectories", metric: "exact TV", value: plain("tv"),
-		peer: strings.Fields("--task grid --trajectories 160000 --learn-backward --lr 3e-3 --lr-z 0.1 --cosine --eps 0.1 --eps-updates 300 --batch 256"),
+		peer: strings.Fields("--task grid --trajectories 160000 --learn-backward --lr 3e-3 --lr-z 0.1 --eps 0.1 --eps-updates 300 --batch 256"),
 	},
 	{
 		name: "tfbind8", what: "TFBind8, max(0.001, 10 v³), 320,000 trajectories", metric: "exact TV", value: plain("tv"),

@@ -154,6 +154,10 @@ func describe(spec *job.Spec) (*Updater, error) {
 			"another objective, such as db: %s has no rewards of unfinished states", env.Spec().Name))
 	}
 	shape := env.Spec()
+	if spec.Loss.NeedsParents() && shape.Continuous() {
+		return nil, fielderr.New("loss.objective", spec.Loss.Objective, fmt.Sprintf(
+			"tb, subtb or db: the parents of a state of %s, all points of a space, cannot be listed", shape.Name))
+	}
 	u := &Updater{
 		Spec: spec, Env: env, Model: model, Warnings: warnings, words: shape.Words(),
 		layout: model.Layout().Append(LogZName, "log_z", 1),

@@ -8,7 +8,6 @@ import (
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/kernels"
-	"github.com/driftmesh/driftmesh/internal/rng"
 )
 
 // harmonics is how many frequencies of the time a Gaussian sees, as a sine and a
@@ -28,6 +27,8 @@ type GaussianConfig struct {
 	LearnStd bool
 	// Langevin lets the network see the gradient of log R where it is.
 	Langevin bool
+	// Flow adds a head with one output, for log F(x, t).
+	Flow bool
 }
 
 // Gaussian is the diagonal Gaussian policy of a diffusion sampler. With Δ = 1/T,
@@ -42,6 +43,16 @@ type GaussianConfig struct {
 // pinned in the origin, and has no parameters. The drift that turns the reference
 // into the target is E[x_T − x_t | x_t]/(1−tΔ) (Föllmer), and what is left to go has
 // the size σ√(1−tΔ): so u stays of one size to the end. It implements Model.
+//
+// If asked for, a head of the same network gives the flow relative to where the
+// reference process is at that time,
+//
+//	log F(x, t) = log N(x; 0, σ²tΔ) + f(x, t)
+//
+// so that f, which starts at 0, is of the size of log R against the reference, and
+// the density, which narrows to a point at the origin, is not for the network to
+// learn (Zhang et al., Diffusion Generative Flow Samplers, ICLR 2024, who go over from
+// this density to R with the time). Of many steps the best u is σ√(1−tΔ)∇f.
 type Gaussian struct {
 	dim, steps int
 	sigma      float64
@@ -50,7 +61,8 @@ type Gaussian struct {
 	langevin   bool
 	dense      int // features of a state
 	layout     Layout
-	layers     []dense   // the last one is the head, linear
+	layers     []dense   // the last one is P_F's head, linear
+	flow       head      // over what that reads
 	times      []float32 // by step: what the network sees of it
 }
 
@@ -65,60 +77,43 @@ func NewGaussian(c GaussianConfig, env envs.Spec) (*Gaussian, error) {
 	if m.act, err = activation(c.Activation); err != nil {
 		return nil, err
 	}
-	if err := checkWidths(c.Hidden); err != nil {
+	in, heads := m.inputs(), []int{m.outputs()}
+	if c.Flow {
+		heads = append(heads, 1)
+	}
+	if err := checkWidths(in, c.Hidden, heads...); err != nil {
 		return nil, err
 	}
-	in, out := m.inputs(), m.outputs()
-	if n := parameters(in, c.Hidden, []int{out}); n > MaxParams {
-		return nil, fielderr.New("hidden", c.Hidden, fmt.Sprintf(
-			"a smaller network: %.0f parameters × 4 bytes = %.0f MiB; a state may have %d MiB", n, math.Ceil(n*4/(1<<20)), MaxParams*4>>20))
+	add := func(name string, out int) {
+		m.layers = append(m.layers, m.layout.add(name, GroupForward, in, out))
 	}
 	for i, width := range c.Hidden {
-		m.add(fmt.Sprintf("trunk.%d", i), in, width)
+		add(fmt.Sprintf("trunk.%d", i), width)
 		in = width
 	}
-	m.add("forward", in, out)
+	add("forward", m.outputs())
+	m.flow = head{dense: dense{in: in, out: 1}, uniform: !c.Flow}
+	if c.Flow {
+		m.flow.dense = m.layout.addAs("flow", GroupFlow, in, 1, 1, in)
+	}
 	m.embed()
 	return m, nil
 }
 
 // gaussianFromSpec builds the model that a job describes.
-func gaussianFromSpec(p job.Policy, env envs.Spec) (Model, error) {
+func gaussianFromSpec(p job.Policy, env envs.Spec, flow bool) (Model, error) {
 	if !env.Continuous() {
 		return nil, fielderr.New("kind", p.Kind, "another kind, such as mlp: the actions of "+env.Name+" are no points")
 	}
 	if p.Backward != "uniform" {
 		return nil, fielderr.New("backward", p.Backward, "uniform: P_B of a gaussian is the reference process backward, which has no parameters")
 	}
-	m, err := NewGaussian(GaussianConfig{Hidden: p.Hidden, Activation: p.Activation, LearnStd: p.Std == "learned", Langevin: p.Drift == "langevin"}, env)
+	m, err := NewGaussian(GaussianConfig{Hidden: p.Hidden, Activation: p.Activation,
+		LearnStd: p.Std == "learned", Langevin: p.Drift == "langevin", Flow: flow}, env)
 	if err != nil {
 		return nil, err
 	}
 	return m, nil
-}
-
-func activation(name string) (kernels.Activation, error) {
-	switch name {
-	case "relu":
-		return kernels.ReLU, nil
-	case "leaky_relu":
-		return kernels.LeakyReLU, nil
-	case "tanh":
-		return kernels.Tanh, nil
-	}
-	return 0, fielderr.New("activation", name, "relu, leaky_relu or tanh")
-}
-
-func checkWidths(hidden []int) error {
-	if n := len(hidden); n < 1 || n > maxLayers {
-		return fielderr.New("hidden", hidden, fmt.Sprintf("1 to %d widths", maxLayers))
-	}
-	for i, width := range hidden {
-		if width < 1 || width > maxWidth {
-			return fielderr.New(fmt.Sprintf("hidden[%d]", i), width, fmt.Sprintf("a width from 1 to %d", maxWidth))
-		}
-	}
-	return nil
 }
 
 // timeFeatures is how many numbers the network sees of the time: it, and harmonics.
@@ -138,13 +133,6 @@ func (m *Gaussian) outputs() int {
 	return m.dim
 }
 
-// add appends a layer; all matrices have shape [in, out].
-func (m *Gaussian) add(name string, in, out int) {
-	m.layout = m.layout.Append(name+".weight", GroupForward, in, out).Append(name+".bias", GroupForward, out)
-	n := len(m.layout)
-	m.layers = append(m.layers, dense{weight: m.layout[n-2], bias: m.layout[n-1], in: in, out: out})
-}
-
 func (m *Gaussian) embed() {
 	m.times = make([]float32, 0, (m.steps+1)*timeFeatures)
 	for step := range m.steps + 1 {
@@ -160,20 +148,15 @@ func (m *Gaussian) embed() {
 // Layout implements Model.
 func (m *Gaussian) Layout() Layout { return append(Layout(nil), m.layout...) }
 
-// Init implements Model: hidden layers uniform in ±1/√(fan in), the head zero.
+// Init implements Model: hidden layers uniform in ±1/√(fan in), the heads zero.
 func (m *Gaussian) Init(params []float32, seed uint64) {
-	for i, l := range m.layers {
-		r := rng.New(seed, rng.Init, uint64(i))
-		bound := 1 / math.Sqrt(float64(l.in))
-		if i == len(m.layers)-1 {
-			bound = 0
-		}
-		for _, p := range []Param{l.weight, l.bias} {
-			values := p.of(params)
-			for j := range values {
-				values[j] = float32((2*r.Float64() - 1) * bound)
-			}
-		}
+	head := len(m.layers) - 1
+	for i, l := range m.layers[:head] {
+		l.draw(params, seed, uint64(i), 1)
+	}
+	m.layers[head].draw(params, seed, uint64(head), 0)
+	if !m.flow.uniform {
+		m.flow.draw(params, seed, uint64(head)+1, 0)
 	}
 }
 
@@ -202,6 +185,21 @@ func (m *Gaussian) bridge(step int, x []float32, out []float64) {
 	for j, v := range x {
 		out[j], out[m.dim+j] = share*float64(v), std
 	}
+}
+
+// passed is the log-density of the reference process at x after step steps, up to
+// those of the learned log F; 0 at the origin, where it has none.
+func (m *Gaussian) passed(step int, x []float32) float64 {
+	if step == 0 {
+		return 0
+	}
+	std := m.sigma * math.Sqrt(m.delta()*float64(step))
+	sum := 0.0
+	for _, v := range x {
+		z := float64(v) / std
+		sum -= float64(z*z) / 2
+	}
+	return sum - float64(len(x))*(math.Log(std)+logRoot2Pi)
 }
 
 // LogNormal is the log-density of a point under independent normal distributions

@@ -18,10 +18,11 @@ type gaussianTape struct {
 
 	acts    []buffer  // inputs of the layers, and of the last one the outputs
 	moments []float64 // rows of 2·dim: means, standard deviations
+	flow    buffer    // f of log F, where the pass is kept and the model has flows
 	back    []float64 // moments of P_B of one state
 
 	lo, n, block int
-	bad          []int // first state with a non-finite output, by part
+	bad, badFlow []int // first state with a non-finite output, by part
 	forward      func(part int)
 	grad         gaussianGrad
 }
@@ -32,6 +33,7 @@ func newGaussianTape(m *Gaussian) *gaussianTape {
 		t.acts = append(t.acts, buffer{width: l.in})
 	}
 	t.acts = append(t.acts, buffer{width: m.outputs()})
+	t.flow.width = 1
 	t.forward = t.runForward
 	t.grad.init(t)
 	return t
@@ -114,6 +116,7 @@ func (t *gaussianTape) Finish(b *Batch, out *Scores) error {
 		if out.LogPF, err = t.pick(out.LogPF, Forward, b.FState, b.FAction); err != nil {
 			return err
 		}
+		out.LogF = t.flows(out.LogF)
 		out.LogPB, err = t.pick(out.LogPB, Backward, b.BState, b.BAction)
 		return err
 	})
@@ -162,14 +165,22 @@ func (t *gaussianTape) advance() error {
 		t.acts[i].grow(rows)
 	}
 	t.moments = extended(t.moments, rows*2*t.m.dim)
+	if t.flowing() {
+		t.flow.grow(rows)
+	}
 	t.block = t.blockOf(t.n)
 	parts := (t.n + t.block - 1) / t.block
 	resize(&t.bad, parts)
+	resize(&t.badFlow, parts)
 	t.do(parts, &t.forward)
 	t.done = t.states.N
-	for p, bad := range t.bad {
-		if bad >= 0 {
-			return fmt.Errorf("%w of the forward policy in state %d", ErrNonFinite, t.from+t.lo+p*t.block+bad)
+	for p := range parts {
+		first := t.from + t.lo + p*t.block
+		if bad := t.bad[p]; bad >= 0 {
+			return fmt.Errorf("%w of the forward policy in state %d", ErrNonFinite, first+bad)
+		}
+		if bad := t.badFlow[p]; t.flowing() && bad >= 0 {
+			return fmt.Errorf("%w of the flow in state %d", ErrNonFinite, first+bad)
 		}
 	}
 	return nil
@@ -204,6 +215,28 @@ func (t *gaussianTape) runForward(part int) {
 			t.bad[part] = i - from
 		}
 	}
+	if t.flowing() {
+		l, top := t.m.flow, len(t.m.layers)-1
+		f, weight := t.flow.rows(from, to), kernels.Dense(l.in, 1, l.weight.of(t.params)) // [1, in] turned is the same numbers
+		kernels.Layer(f, t.acts[top].rows(from, to), weight, l.bias.of(t.params), kernels.Linear)
+		t.badFlow[part] = firstNonFinite(f)
+	}
+}
+
+// flowing says whether the pass gives log F.
+func (t *gaussianTape) flowing() bool { return t.keep && !t.m.flow.uniform }
+
+// flows writes log F of every state; nothing without a flow head.
+func (t *gaussianTape) flows(dst []float64) []float64 {
+	if !t.flowing() {
+		return dst[:0]
+	}
+	resize(&dst, t.states.N)
+	for i := range dst {
+		step, x := t.row(i)
+		dst[i] = t.m.passed(step, x) + float64(t.flow.data[i])
+	}
+	return dst
 }
 
 // squash writes asinh of σ∇log R of a state.

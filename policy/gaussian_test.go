@@ -41,9 +41,11 @@ func gaussians(t *testing.T, run func(t *testing.T, c policy.GaussianConfig, spe
 		{Hidden: []int{16}, Activation: "tanh"},
 		{Hidden: []int{24, 16}, Activation: "leaky_relu", LearnStd: true, Langevin: true},
 		{Hidden: []int{8, 8, 8}, Activation: "tanh", LearnStd: true},
+		{Hidden: []int{16}, Activation: "tanh", Flow: true},
+		{Hidden: []int{24, 16}, Activation: "leaky_relu", LearnStd: true, Langevin: true, Flow: true},
 	} {
 		for _, env := range []envs.Env{diffuse(t, "gauss25", 2, 5, 2.5), diffuse(t, "funnel", 3, 9, 1)} {
-			t.Run(fmt.Sprintf("%v %s %v %v %d-D", c.Hidden, c.Activation, c.LearnStd, c.Langevin, env.Spec().ActionDim), func(t *testing.T) { run(t, c, env.Spec()) })
+			t.Run(fmt.Sprintf("%v %s %v %v %v %d-D", c.Hidden, c.Activation, c.LearnStd, c.Langevin, c.Flow, env.Spec().ActionDim), func(t *testing.T) { run(t, c, env.Spec()) })
 		}
 	}
 }
@@ -54,9 +56,21 @@ func TestGaussianContract(t *testing.T) {
 	})
 }
 
-// gaussian64 is Σ w·log-density of the model, written as plainly as it can be, in
-// float64 and one transition after another.
-func gaussian64(c policy.GaussianConfig, spec envs.Spec, layout policy.Layout, params []float64, b *policy.Batch, w []float64) float64 {
+// TestAFlowHeadOfAGaussianChangesNothingElse.
+func TestAFlowHeadOfAGaussianChangesNothingElse(t *testing.T) {
+	gaussians(t, func(t *testing.T, c policy.GaussianConfig, spec envs.Spec) {
+		if !c.Flow {
+			t.Skip("no flows")
+		}
+		with := gaussian(t, c, spec)
+		c.Flow = false
+		policytest.FlowsChangeNothingElse(t, with, gaussian(t, c, spec), policytest.RandomPoints(rand.New(rand.NewPCG(8, 9)), spec, 10))
+	})
+}
+
+// gaussian64 is Σ w·log-density + Σ w·log F of the model, written as plainly as it can
+// be, in float64 and one transition or state after another.
+func gaussian64(c policy.GaussianConfig, spec envs.Spec, layout policy.Layout, params []float64, b *policy.Batch, w *policy.Weights) float64 {
 	d, delta, total := spec.ActionDim, 1/float64(spec.MaxSteps), 0.0
 	layer := func(name string, x []float64) []float64 {
 		weight, _ := layout.Find(name + ".weight")
@@ -70,8 +84,7 @@ func gaussian64(c policy.GaussianConfig, spec envs.Spec, layout policy.Layout, p
 		}
 		return y
 	}
-	for i, s := range b.FState {
-		f := b.States.Dense[int(s)*spec.Dense:][:spec.Dense]
+	hidden := func(f []float32) []float64 {
 		var in []float64
 		for _, x := range f[1 : 1+d] {
 			in = append(in, float64(x)/spec.Sigma)
@@ -97,17 +110,35 @@ func gaussian64(c policy.GaussianConfig, spec envs.Spec, layout policy.Layout, p
 				}
 			}
 		}
-		out := layer("forward", in)
+		return in
+	}
+	for i, s := range b.FState {
+		f := b.States.Dense[int(s)*spec.Dense:][:spec.Dense]
+		time, out := float64(f[0])*delta, layer("forward", hidden(f))
 		for j := range d {
 			mean, std := float64(f[1+j])+spec.Sigma*delta/math.Sqrt(1-time)*out[j], spec.Sigma*math.Sqrt(delta)
 			if c.LearnStd {
 				std *= math.Exp(2 * math.Tanh(out[d+j]))
 			}
-			z := (float64(envs.Coordinate(b.FAction[i*d+j])) - mean) / std
-			total += w[i] * (-z*z/2 - math.Log(std) - math.Log(2*math.Pi)/2)
+			total += w.PF[i] * logNormal64(float64(envs.Coordinate(b.FAction[i*d+j])), mean, std)
+		}
+	}
+	for i := range b.States.N {
+		if !c.Flow {
+			break
+		}
+		f := b.States.Dense[i*spec.Dense:][:spec.Dense]
+		total += w.F[i] * layer("flow", hidden(f))[0]
+		for j := 0; f[0] > 0 && j < d; j++ {
+			total += w.F[i] * logNormal64(float64(f[1+j]), 0, spec.Sigma*math.Sqrt(float64(f[0])*delta))
 		}
 	}
 	return total
+}
+
+func logNormal64(x, mean, std float64) float64 {
+	z := (x - mean) / std
+	return -z*z/2 - math.Log(std) - math.Log(2*math.Pi)/2
 }
 
 // TestGaussianGradient compares Score with the float64 objective, and Backprop with
@@ -133,7 +164,10 @@ func TestGaussianGradient(t *testing.T) {
 		for i, lp := range scores.LogPF {
 			sum += w.PF[i] * lp
 		}
-		if want := gaussian64(c, spec, layout, wide, b, w.PF); math.Abs(sum-want) > 1e-4*(1+math.Abs(want)) {
+		for i, lf := range scores.LogF {
+			sum += w.F[i] * lf
+		}
+		if want := gaussian64(c, spec, layout, wide, b, w); math.Abs(sum-want) > 1e-4*(1+math.Abs(want)) {
 			t.Errorf("objective %v, want %v", sum, want)
 		}
 		slope := make([]float64, len(params))
@@ -142,7 +176,7 @@ func TestGaussianGradient(t *testing.T) {
 			at := func(h float64) float64 {
 				moved := slices.Clone(wide)
 				moved[i] += h
-				return gaussian64(c, spec, layout, moved, b, w.PF)
+				return gaussian64(c, spec, layout, moved, b, w)
 			}
 			slope[i] = (at(h) - at(-h)) / (2 * h)
 		}
@@ -176,6 +210,35 @@ func TestUntrainedGaussianIsTheReference(t *testing.T) {
 		want := policy.LogNormal(end, []float64{0, 0, 0}, []float64{1.7, 1.7, 1.7})
 		if math.Abs(got-want) > 1e-9 {
 			t.Errorf("trajectory %d: log P_F − log P_B = %v, density of its end %v", i, got, want)
+		}
+	}
+}
+
+// TestUntrainedGaussianIsBalanced: with the flows that it begins with, those of the
+// reference process, every single transition is in detailed balance; that of s0 is 0.
+func TestUntrainedGaussianIsBalanced(t *testing.T) {
+	spec := diffuse(t, "funnel", 3, 11, 1.7).Spec()
+	m := gaussian(t, policy.GaussianConfig{Hidden: []int{8}, Activation: "tanh", Flow: true}, spec)
+	params := make([]float32, m.Layout().Size())
+	m.Init(params, 1)
+	b := policytest.RandomPoints(rand.New(rand.NewPCG(1, 2)), spec, 5)
+	var s policy.Scores
+	if err := m.NewTape().Score(params, b, &s); err != nil {
+		t.Fatal(err)
+	}
+	if s.LogF[0] != 0 {
+		t.Errorf("log F(s0) = %v", s.LogF[0])
+	}
+	for i := range 5 {
+		for k := range spec.MaxSteps - 1 {
+			step, back := int(b.FOffset[i])+k, int(b.BOffset[i])+k-1 // the first way back is forced
+			logPB := 0.0
+			if k > 0 {
+				logPB = s.LogPB[back]
+			}
+			if delta := s.LogF[b.FState[step]] + s.LogPF[step] - logPB - s.LogF[b.FState[step+1]]; math.Abs(delta) > 1e-9 {
+				t.Errorf("trajectory %d, step %d: residual %v", i, k, delta)
+			}
 		}
 	}
 }

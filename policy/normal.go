@@ -88,6 +88,9 @@ func (m *Normal) width(dir Direction) int {
 	return len(m.points)
 }
 
+// flow is none: an environment of one step has no state between s0 and an object.
+func (m *Normal) flow() (Param, bool) { return Param{}, false }
+
 // place is 0: the Gaussian is the same in every state.
 func (m *Normal) place(features []int32) (int, error) {
 	for _, f := range features {

@@ -96,6 +96,15 @@ func (o *graph) head(h *G.Node, layer string, n, actions int, mask []bool, state
 	return o.must(G.Sub(picked, o.must(G.Sum(o.must(G.HadamardProd(total, lse))))))
 }
 
+// addFlows adds Σ w·log F, if the model has flows.
+func (o *graph) addFlows(objective, h *G.Node, n int, w []float64) *G.Node {
+	if _, flows := o.layout.Find("flow.weight"); !flows {
+		return objective
+	}
+	weights := o.matrix("flow.given", n, 1, func(i, _ int) float64 { return w[i] })
+	return o.must(G.Add(objective, o.must(G.Sum(o.must(G.HadamardProd(weights, o.affine(h, "flow", true)))))))
+}
+
 // oracle returns the objective Σ w·log-prob and its gradient.
 func oracle(t *testing.T, v variant, layout policy.Layout, params []float32, b *policy.Batch, w *policy.Weights) (float64, []float64) {
 	t.Helper()
@@ -136,10 +145,7 @@ func oracle(t *testing.T, v variant, layout policy.Layout, params []float32, b *
 			uniform -= w.PB[i] * math.Log(parents)
 		}
 	}
-	if _, flows := layout.Find("flow.weight"); flows {
-		weights := o.matrix("flow.given", n, 1, func(i, _ int) float64 { return w.F[i] })
-		objective = o.must(G.Add(objective, o.must(G.Sum(o.must(G.HadamardProd(weights, o.affine(h, "flow", true)))))))
-	}
+	objective = o.addFlows(objective, h, n, w.F)
 	var inputs G.Nodes
 	for _, p := range layout {
 		inputs = append(inputs, o.nodes[p.Name])

@@ -10,7 +10,7 @@ import (
 // log-normalisers of its states, and their gradients. Rows are states. The flow has
 // one logit, and no probabilities.
 type outputs struct {
-	head  [3]head      // by Direction, and flow
+	head  heads
 	first [3]int       // column of the logits where it begins
 	on    [3]bool      // heads that are computed
 	lse   [3][]float64 // log-normaliser of each state
@@ -28,9 +28,9 @@ type outputs struct {
 	grad [3]buffer    // with respect to the logits, of a chunk
 }
 
-func (o *outputs) init(heads [3]head) {
-	o.head = heads
-	for dir, h := range heads {
+func (o *outputs) init(h heads) {
+	o.head = h
+	for dir, h := range h {
 		if o.first[dir] = o.logits.width; !h.uniform {
 			o.logits.width += h.out
 		}
@@ -255,15 +255,11 @@ func (o *outputs) pick(dst []float64, dir Direction, state, action []int32, s *S
 
 // weigh adds up the weights of each (state, action) of a batch's transitions, in
 // their order, and says whether there are any.
-func (o *outputs) weigh(w *Weights, b *Batch) (some bool, err error) {
-	flows := !o.head[flow].uniform
-	if flows && w.F != nil && len(w.F) != b.States.N {
-		return false, fmt.Errorf("%w: %d weights of flows for %d states", ErrShape, len(w.F), b.States.N)
-	}
+func (o *outputs) weigh(w *Weights, b *Batch) (some bool) {
 	o.sum(Forward, w.PF, b.FState, b.FAction, b.States.N)
 	o.sum(Backward, w.PB, b.BState, b.BAction, b.States.N)
-	o.has[flow], o.sums[flow] = flows && len(w.F) > 0, w.F
-	return o.last() >= 0, nil
+	o.has[flow], o.sums[flow] = !o.head[flow].uniform && len(w.F) > 0, w.F
+	return o.last() >= 0
 }
 
 // last is the last of the heads that have weights, or -1.

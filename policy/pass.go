@@ -36,8 +36,9 @@ func (p *pass) end(b *Batch, score func() error) error {
 	return err
 }
 
-// scored is the batch to differentiate, for which w and grad have to fit.
-func (p *pass) scored(size int, w *Weights, grad []float32) (*Batch, error) {
+// scored is the batch to differentiate, for which w and grad have to fit; flows says
+// whether weights of flows concern the model.
+func (p *pass) scored(size int, flows bool, w *Weights, grad []float32) (*Batch, error) {
 	b := p.batch
 	switch {
 	case b == nil:
@@ -47,6 +48,8 @@ func (p *pass) scored(size int, w *Weights, grad []float32) (*Batch, error) {
 	case w.PF != nil && len(w.PF) != len(b.FState) || w.PB != nil && len(w.PB) != len(b.BState):
 		return nil, fmt.Errorf("%w: %d and %d weights for %d forward and %d backward transitions",
 			ErrShape, len(w.PF), len(w.PB), len(b.FState), len(b.BState))
+	case flows && w.F != nil && len(w.F) != b.States.N:
+		return nil, fmt.Errorf("%w: %d weights of flows for %d states", ErrShape, len(w.F), b.States.N)
 	}
 	return b, nil
 }

@@ -15,6 +15,8 @@ type shallow interface {
 	// place is what tells the state with these features from others. Features out
 	// of range are an error that wraps ErrShape.
 	place(features []int32) (int, error)
+	// flow is the tensor of log F, a number for each place; false: the model has none.
+	flow() (Param, bool)
 	// logits writes those of a place.
 	logits(params []float32, dir Direction, place int, out []float64)
 	// descend adds Σ_a d[a] ∇ logit_a to grad.
@@ -111,9 +113,30 @@ func (t *shallowTape) Finish(b *Batch, out *Scores) error {
 		if out.LogPF, err = t.pick(out.LogPF, Forward, b.FState, b.FAction, b.States.ForwardMask); err != nil {
 			return err
 		}
-		out.LogPB, err = t.pick(out.LogPB, Backward, b.BState, b.BAction, b.States.BackwardMask)
+		if out.LogPB, err = t.pick(out.LogPB, Backward, b.BState, b.BAction, b.States.BackwardMask); err != nil {
+			return err
+		}
+		out.LogF, err = t.flows(out.LogF)
 		return err
 	})
+}
+
+// flows writes log F of every state; nothing for a model without.
+func (t *shallowTape) flows(dst []float64) ([]float64, error) {
+	p, ok := t.m.flow()
+	if !ok {
+		return dst[:0], nil
+	}
+	resize(&dst, t.states.N)
+	table := p.of(t.params)
+	for i := range dst {
+		v := table[t.places[i]]
+		if v-v != 0 {
+			return dst, fmt.Errorf("%w of %s in state %d", ErrNonFinite, output(int(flow)), i)
+		}
+		dst[i] = float64(v)
+	}
+	return dst, nil
 }
 
 // extend scores the states that are new.
@@ -252,12 +275,19 @@ func (t *shallowTape) pick(dst []float64, dir Direction, state, action []int32, 
 // Backprop implements Tape. dlogits = Σ w·onehot − (Σ w)·π per state, the sums
 // in the order of the transitions.
 func (t *shallowTape) Backprop(w *Weights, grad []float32) error {
-	b, err := t.scored(t.m.size(), w, grad)
+	p, flows := t.m.flow()
+	b, err := t.scored(t.m.size(), flows, w, grad)
 	if err != nil {
 		return err
 	}
 	t.back(Forward, w.PF, b.FState, b.FAction, b.States.N, grad)
 	t.back(Backward, w.PB, b.BState, b.BAction, b.States.N, grad)
+	if flows {
+		table := p.of(grad)
+		for i, v := range w.F {
+			table[t.places[i]] += float32(v)
+		}
+	}
 	return nil
 }
 

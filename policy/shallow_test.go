@@ -3,6 +3,8 @@ package policy_test
 import (
 	"errors"
 	"math"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,9 +29,9 @@ func open(t *testing.T, name string, params map[string]any) envs.Enumerable {
 	return e
 }
 
-func kind(t *testing.T, kind, backward string, env envs.Spec) policy.Model {
+func kind(t *testing.T, kind, backward string, env envs.Spec, options ...policy.Option) policy.Model {
 	t.Helper()
-	m, err := policy.FromSpec(job.Policy{Kind: kind, Backward: backward}, env)
+	m, err := policy.FromSpec(job.Policy{Kind: kind, Backward: backward}, env, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +42,43 @@ func TestTabularContract(t *testing.T) {
 	shape := policytest.Shape{Features: 9, Actions: 4, BackwardActions: 3}
 	spec := envs.Spec{Name: "test", Features: shape.Features, Actions: shape.Actions, BackwardActions: shape.BackwardActions, MaxActive: 9}
 	for _, backward := range []string{"joint", "uniform"} {
-		t.Run(backward, func(t *testing.T) { policytest.Run(t, kind(t, "tabular", backward, spec), shape) })
+		plain := kind(t, "tabular", backward, spec)
+		t.Run(backward, func(t *testing.T) { policytest.Run(t, plain, shape) })
+		flows := kind(t, "tabular", backward, spec, policy.WithFlow)
+		t.Run(backward+", flows", func(t *testing.T) {
+			policytest.Run(t, flows, shape)
+			policytest.FlowsChangeNothingElse(t, flows, plain, policytest.RandomBatch(rand.New(rand.NewPCG(8, 9)), shape, 30, 20))
+		})
+	}
+}
+
+// TestTabularFlows are the numbers of the table, by state, and their gradient is the weights.
+func TestTabularFlows(t *testing.T) {
+	spec := open(t, "hypergrid", map[string]any{"dim": 2, "height": 3}).Spec()
+	m := kind(t, "tabular", "uniform", spec, policy.WithFlow)
+	p, ok := m.Layout().Find("table.flow")
+	if !ok || p.Group != policy.GroupFlow || len(p.Shape) != 1 || p.Shape[0] != 4*4 {
+		t.Fatalf("the table of flows is %+v, %v", p, ok)
+	}
+	params, grad := make([]float32, m.Layout().Size()), make([]float32, m.Layout().Size())
+	for i := range p.Len() {
+		params[p.Offset+i] = float32(i)
+	}
+	// The cells (0, 0) and (2, 1), whose digits in base 4 are 1, 1 and 3, 2.
+	b := policy.Batch{States: policy.States{N: 2, FeatOffset: []int32{0, 2, 4}, FeatIndex: []int32{0, 3, 2, 4},
+		ForwardMask: make([]bool, 2*spec.Actions), BackwardMask: make([]bool, 2*spec.BackwardActions)}}
+	var s policy.Scores
+	tape := m.NewTape()
+	if err := errors.Join(tape.Score(params, &b, &s), tape.Backprop(&policy.Weights{F: []float64{3, -2}}, grad)); err != nil {
+		t.Fatal(err)
+	}
+	if want := []float64{1 + 4*1, 3 + 4*2}; !slices.Equal(s.LogF, want) {
+		t.Errorf("log F %v, want %v", s.LogF, want)
+	}
+	for i, g := range grad {
+		if want := map[int]float32{p.Offset + 5: 3, p.Offset + 11: -2}[i]; g != want {
+			t.Errorf("gradient %v at %d, want %v", g, i, want)
+		}
 	}
 }
 

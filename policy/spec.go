@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
@@ -17,8 +16,8 @@ type Option int
 // WithFlow asks for log F of every state.
 const WithFlow Option = 1
 
-// flowing are the kinds of models that can give log F.
-var flowing = []string{"mlp"}
+// flowing are the kinds of models that can give log F, in words.
+const flowing = "mlp, transformer, tabular and gaussian"
 
 // ForJob builds the model of a job for its environment, with what the job's
 // objective needs. Faults are *fielderr.Error with paths inside the job.
@@ -30,7 +29,7 @@ func ForJob(s *job.Spec, env envs.Spec) (Model, error) {
 	m, err := FromSpec(s.Policy, env, options...)
 	if errors.Is(err, ErrNoFlow) {
 		return nil, fielderr.New("loss.objective", s.Loss.Objective, fmt.Sprintf(
-			"tb or ml: policy.kind %s has no log F of states (%s has)", s.Policy.Kind, strings.Join(flowing, ", ")))
+			"tb or ml, or another policy.kind: %s has no log F of states, which this objective needs; %s have it", s.Policy.Kind, flowing))
 	}
 	if err != nil {
 		return nil, fielderr.Prefix("policy", err)
@@ -43,7 +42,7 @@ func ForJob(s *job.Spec, env envs.Spec) (Model, error) {
 // ErrNoFlow with the option WithFlow.
 func FromSpec(p job.Policy, env envs.Spec, options ...Option) (Model, error) {
 	flow := slices.Contains(options, WithFlow)
-	if flow && !slices.Contains(flowing, p.Kind) {
+	if flow && p.Kind == "normal" {
 		return nil, fmt.Errorf("%w: kind %s", ErrNoFlow, p.Kind)
 	}
 	if p.Kind != "gaussian" && !env.Continuous() { // elsewhere the kind is the fault
@@ -58,13 +57,13 @@ func FromSpec(p job.Policy, env envs.Spec, options ...Option) (Model, error) {
 	case "mlp":
 		return mlpFromSpec(p, env, flow)
 	case job.Transformer:
-		return transformerFromSpec(p, env)
+		return transformerFromSpec(p, env, flow)
 	case "tabular":
-		return tabularFromSpec(p, env)
+		return tabularFromSpec(p, env, flow)
 	case "normal":
 		return normalFromSpec(p, env)
 	case "gaussian":
-		return gaussianFromSpec(p, env)
+		return gaussianFromSpec(p, env, flow)
 	}
 	return nil, fielderr.New("kind", p.Kind, "mlp, transformer, tabular, normal or gaussian")
 }
@@ -73,14 +72,11 @@ func mlpFromSpec(p job.Policy, env envs.Spec, flow bool) (Model, error) {
 	if env.Continuous() {
 		return nil, fielderr.New("kind", p.Kind, "gaussian: the actions of "+env.Name+" are points")
 	}
-	c := MLPConfig{Hidden: p.Hidden, Activation: p.Activation, Flow: flow}
-	switch p.Backward {
-	case "joint", "frozen", "max_likelihood":
-	case "uniform":
-		c.UniformBackward = true
-	default:
-		return nil, fielderr.New("backward", p.Backward, "joint, frozen, uniform or max_likelihood")
+	uniform, err := uniformBackward(p.Backward)
+	if err != nil {
+		return nil, err
 	}
+	c := MLPConfig{Hidden: p.Hidden, Activation: p.Activation, UniformBackward: uniform, Flow: flow}
 	m, err := NewMLP(c, env.Features, env.Actions, env.BackwardActions)
 	if err != nil {
 		return nil, err

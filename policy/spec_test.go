@@ -2,12 +2,15 @@ package policy_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/envs/registry"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/policy"
+	"github.com/driftmesh/driftmesh/policy/policytest"
 )
 
 func TestFromSpec(t *testing.T) {
@@ -72,6 +75,57 @@ func TestTransformerFromSpec(t *testing.T) {
 		var fe *fielderr.Error
 		if !errors.As(err, &fe) || fe.Path != field || m != nil {
 			t.Errorf("%s: %v, %v", field, m, err)
+		}
+	}
+}
+
+// TestFlowsOfEveryKind: an objective that needs log F gets it from every kind but
+// normal, which is refused by the names of the fields that could be otherwise; one
+// that needs none gets the model that it always had.
+func TestFlowsOfEveryKind(t *testing.T) {
+	points := map[string]any{"target": "gauss25", "steps": 5, "sigma": 2.5}
+	for kind, c := range map[string]struct {
+		env    string
+		params map[string]any
+		tensor string // of the flows; none: refused
+	}{
+		"mlp":         {"hypergrid", map[string]any{"dim": 2, "height": 4}, "flow.weight"},
+		"transformer": {"hypergrid", map[string]any{"dim": 2, "height": 4}, "flow.weight"},
+		"tabular":     {"hypergrid", map[string]any{"dim": 2, "height": 4}, "table.flow"},
+		"gaussian":    {"diffusion", points, "flow.weight"},
+		"normal":      {"mixture", map[string]any{"cells": 5}, ""},
+	} {
+		env, err := registry.New(c.env, c.params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec := job.Default()
+		spec.Policy = job.Policy{Kind: kind, Backward: "uniform", Activation: "relu"}
+		switch kind {
+		case "transformer":
+			spec.Policy.Layers, spec.Policy.Heads, spec.Policy.Width, spec.Policy.Feedforward = 1, 1, 8, 8
+		case "mlp", "gaussian":
+			spec.Policy.Hidden = []int{8}
+		}
+		for _, objective := range []string{"", job.TB, job.ML, job.SubTB, job.DB, job.FLDB, job.FM} {
+			spec.Loss.Objective = objective
+			m, err := policy.ForJob(spec, env.Spec())
+			needs := spec.Loss.NeedsFlow()
+			if needs && c.tensor == "" {
+				var fault *fielderr.Error
+				if !errors.As(err, &fault) || fault.Path != "loss.objective" || !strings.Contains(fault.Want, "policy.kind") ||
+					!strings.Contains(fault.Want, kind) || !strings.Contains(fault.Want, "tabular") {
+					t.Errorf("%s with %s: %v", kind, objective, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s with %s: %v", kind, objective, err)
+				continue
+			}
+			if _, found := m.Layout().Find(c.tensor); found != needs || policytest.HasFlow(m) != needs {
+				t.Errorf("%s with %s: layout %v", kind, objective, m.Layout())
+			}
 		}
 	}
 }

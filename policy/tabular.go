@@ -10,12 +10,19 @@ import (
 	"github.com/driftmesh/driftmesh/internal/rng"
 )
 
-// maxTable is the most logits of a Tabular: beyond that most of them would
+// TabularConfig describes a table.
+type TabularConfig struct {
+	UniformBackward bool // as in MLPConfig
+	Flow            bool // log F(s) of every state, as a number of its own
+}
+
+// maxTable is the most numbers of a Tabular: beyond that most of them would
 // belong to states that are never seen.
 const maxTable = 1 << 24
 
-// Tabular has a logit of its own for every state and action, so it represents
-// every policy of an environment that is small enough. It implements Model.
+// Tabular has a logit of its own for every state and action, and if asked for log F
+// of every state, so it represents every policy and every flow of an environment that
+// is small enough. It implements Model.
 //
 // States are told apart by their features. Where a state is a row of places
 // that each hold a token or are empty (Spec.Positions), its number has one digit
@@ -28,21 +35,22 @@ type Tabular struct {
 	single       bool // at most one feature is active
 	rows         int
 	uniformB     bool
+	flows        bool
 	layout       Layout
-	table        [2]Param // by Direction
+	table        [3]Param // by Direction, and flow
 	actions      [2]int
 	first, extra int // features of the places, and after them
 }
 
 // NewTabular returns the model for an environment. The fault of one with too
 // many states is a *fielderr.Error with path "kind".
-func NewTabular(env envs.Spec, uniformBackward bool) (*Tabular, error) {
+func NewTabular(c TabularConfig, env envs.Spec) (*Tabular, error) {
 	if env.Features < 1 || env.Actions < 1 || env.BackwardActions < 0 {
 		return nil, fielderr.New("kind", "tabular", fmt.Sprintf("an environment with discrete actions and features; %s has %d actions and %d features",
 			env.Name, env.Actions, env.Features))
 	}
 	m := &Tabular{
-		spec: env, single: env.Positions == 0 && env.MaxActive == 1, uniformB: uniformBackward || env.BackwardActions == 0,
+		spec: env, single: env.Positions == 0 && env.MaxActive == 1, uniformB: c.UniformBackward || env.BackwardActions == 0, flows: c.Flow,
 		actions: [2]int{Forward: env.Actions, Backward: env.BackwardActions},
 		first:   env.Positions * env.Vocabulary,
 	}
@@ -51,13 +59,16 @@ func NewTabular(env envs.Spec, uniformBackward bool) (*Tabular, error) {
 	if !m.uniformB {
 		perRow += float64(env.BackwardActions)
 	}
+	if m.flows {
+		perRow++
+	}
 	rows := float64(env.Features + 1)
 	if !m.single {
 		rows = math.Pow(float64(env.Vocabulary+1), float64(env.Positions)) * math.Pow(2, float64(m.extra))
 	}
 	if m.extra < 0 || rows*perRow > maxTable {
 		return nil, fielderr.New("kind", "tabular", fmt.Sprintf(
-			"mlp, or a smaller environment: a table for %s would have %.3g rows × %.0f logits; at most %d logits are allowed", env.Name, rows, perRow, maxTable))
+			"mlp, or a smaller environment: a table for %s would have %.3g rows × %.0f numbers; at most %d are allowed", env.Name, rows, perRow, maxTable))
 	}
 	m.rows = int(rows)
 	m.layout = Layout{}.Append("table.forward", GroupForward, m.rows, env.Actions)
@@ -66,17 +77,21 @@ func NewTabular(env envs.Spec, uniformBackward bool) (*Tabular, error) {
 		m.layout = m.layout.Append("table.backward", GroupBackward, m.rows, env.BackwardActions)
 		m.table[Backward] = m.layout[1]
 	}
+	if m.flows {
+		m.layout = m.layout.Append("table.flow", GroupFlow, m.rows)
+		m.table[flow] = m.layout[len(m.layout)-1]
+	}
 	return m, nil
 }
 
 // tabularFromSpec builds the kind "tabular"; the widths and activation of the
 // job do not concern it.
-func tabularFromSpec(p job.Policy, env envs.Spec) (Model, error) {
+func tabularFromSpec(p job.Policy, env envs.Spec, flow bool) (Model, error) {
 	uniform, err := uniformBackward(p.Backward)
 	if err != nil {
 		return nil, err
 	}
-	m, err := NewTabular(env, uniform)
+	m, err := NewTabular(TabularConfig{UniformBackward: uniform, Flow: flow}, env)
 	if err != nil {
 		return nil, err
 	}
@@ -97,8 +112,8 @@ func uniformBackward(mode string) (bool, error) {
 // Layout implements Model.
 func (m *Tabular) Layout() Layout { return append(Layout(nil), m.layout...) }
 
-// Init implements Model: logits uniform in ±0.01, so the policies are nearly
-// uniform over the legal actions.
+// Init implements Model: logits and log F uniform in ±0.01, so the policies are
+// nearly uniform over the legal actions.
 func (m *Tabular) Init(params []float32, seed uint64) {
 	for i, p := range m.layout {
 		r := rng.New(seed, rng.Init, uint64(i))
@@ -115,6 +130,7 @@ func (m *Tabular) NewTape() Tape { return newShallowTape(m) }
 func (m *Tabular) size() int                  { return m.layout.Size() }
 func (m *Tabular) width(dir Direction) int    { return m.actions[dir] }
 func (m *Tabular) uniform(dir Direction) bool { return dir == Backward && m.uniformB }
+func (m *Tabular) flow() (Param, bool)        { return m.table[flow], m.flows }
 
 // place is the number of the state.
 func (m *Tabular) place(features []int32) (int, error) {

@@ -3,7 +3,6 @@ package policy
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/kernels"
@@ -20,6 +19,8 @@ type TransformerConfig struct {
 	// UniformBackward makes log P_B = −log(number of legal backward actions),
 	// without a P_B head; otherwise P_B is learned.
 	UniformBackward bool
+	// Flow adds a head with one output, log F(s), as in the MLP.
+	Flow bool
 }
 
 // Sequence is what a transformer must know of an environment; see envs.Spec.
@@ -30,7 +31,7 @@ type Sequence struct {
 
 // Transformer is a pre-norm encoder (Vaswani et al., 2017; Xiong et al., 2020)
 // over the set of the (position, token) pairs of a state and one token more, the
-// readout, whose output the heads of P_F and P_B read. Every token attends to
+// readout, whose output the heads of P_F, P_B and log F read. Every token attends to
 // every other. It implements Model.
 //
 // A pair's token begins as the sum of the embeddings of its token and its
@@ -45,7 +46,7 @@ type Transformer struct {
 	layout                          Layout
 	table                           Param // of all embeddings: tokens, positions, conditions, readout
 	layers                          []encoderLayer
-	head                            [2]head // by Direction
+	head                            heads
 }
 
 // encoderLayer is x ← x + out(attention(in(norm x))), x ← x + down(act(up(norm x))).
@@ -92,39 +93,30 @@ func NewTransformer(c TransformerConfig, s Sequence, actions, backwardActions in
 		m.upward = 4 * c.Width
 	}
 	m.headWidth = c.Width / c.Heads
-	heads := []int{actions}
-	if !c.UniformBackward && backwardActions > 0 {
-		heads = append(heads, backwardActions)
-	}
-	if n := m.parameters(c.Layers, heads); n > MaxParams {
-		return nil, fielderr.New("width", c.Width, fmt.Sprintf(
-			"a smaller network: %.0f parameters × 4 bytes = %.0f MiB; a state may have %d MiB", n, math.Ceil(n*4/(1<<20)), MaxParams*4>>20))
+	m.head = newHeads(m.width, actions, backwardActions, c.UniformBackward, c.Flow)
+	if err := checkParameters("width", c.Width, m.parameters(c.Layers)); err != nil {
+		return nil, err
 	}
 	m.addEmbeddings()
 	for i := range c.Layers {
 		name := func(part string) string { return fmt.Sprintf("layer.%d.%s", i, part) }
 		m.layers = append(m.layers, encoderLayer{
-			in:   m.add(name("attention.in"), GroupForward, m.width, 3*m.width, false),
-			out:  m.add(name("attention.out"), GroupForward, m.width, m.width, false),
-			up:   m.add(name("feedforward.up"), GroupForward, m.width, m.upward, false),
-			down: m.add(name("feedforward.down"), GroupForward, m.upward, m.width, false),
+			in:   m.layout.add(name("attention.in"), GroupForward, m.width, 3*m.width),
+			out:  m.layout.add(name("attention.out"), GroupForward, m.width, m.width),
+			up:   m.layout.add(name("feedforward.up"), GroupForward, m.width, m.upward),
+			down: m.layout.add(name("feedforward.down"), GroupForward, m.upward, m.width),
 		})
 	}
-	m.head[Forward].dense = m.add("forward", GroupForward, m.width, actions, true)
-	if len(heads) == 1 {
-		m.head[Backward] = head{dense: dense{in: m.width, out: backwardActions}, uniform: true}
-	} else {
-		m.head[Backward].dense = m.add("backward", GroupBackward, m.width, backwardActions, true)
-	}
+	m.head.append(&m.layout)
 	return m, nil
 }
 
 // parameters counts them; see that of the MLP.
-func (m *Transformer) parameters(layers int, heads []int) (n float64) {
+func (m *Transformer) parameters(layers int) (n float64) {
 	w, up := float64(m.width), float64(m.upward)
 	n = w * (float64(m.seq.Vocabulary) + float64(m.seq.Positions) + float64(m.seq.Conditions) + 1)
 	n += float64(layers) * ((w+1)*3*w + (w+1)*w + (w+1)*up + (up+1)*w)
-	for _, out := range heads {
+	for _, out := range m.head.outs() {
 		n += (w + 1) * float64(out)
 	}
 	return n
@@ -156,18 +148,6 @@ func (m *Transformer) readoutRow() int32 { return m.conditionRow(int32(m.seq.Con
 // features is how many a state may have.
 func (m *Transformer) features() int { return m.seq.Positions*m.seq.Vocabulary + m.seq.Conditions }
 
-// add appends a layer's tensors to the layout: [in, out], those of heads [out, in]
-// as in the MLP.
-func (m *Transformer) add(name, group string, in, out int, head bool) dense {
-	shape := []int{in, out}
-	if head {
-		slices.Reverse(shape)
-	}
-	m.layout = m.layout.Append(name+".weight", group, shape...).Append(name+".bias", group, out)
-	n := len(m.layout)
-	return dense{weight: m.layout[n-2], bias: m.layout[n-1], in: in, out: out}
-}
-
 // Layout implements Model.
 func (m *Transformer) Layout() Layout { return append(Layout(nil), m.layout...) }
 
@@ -175,7 +155,7 @@ func (m *Transformer) Layout() Layout { return append(Layout(nil), m.layout...) 
 // but those that write to the residual stream are divided by √(2·layers), so that
 // its variance does not grow with the depth (GPT-2: Radford et al., 2019);
 // embeddings are normal with variance 1 (PyTorch's nn.Embedding). Each tensor or
-// layer has a stream of its own, P_B's the last.
+// layer has a stream of its own, the heads' the last.
 func (m *Transformer) Init(params []float32, seed uint64) {
 	stream := uint64(0)
 	next := func() uint64 { stream++; return stream - 1 }
@@ -184,26 +164,15 @@ func (m *Transformer) Init(params []float32, seed uint64) {
 	for i := range table {
 		table[i] = float32(r.NormFloat64())
 	}
-	uniform := func(l dense, scale float64) {
-		r, bound := rng.New(seed, rng.Init, next()), scale/math.Sqrt(float64(l.in))
-		for _, p := range []Param{l.weight, l.bias} {
-			values := p.of(params)
-			for j := range values {
-				values[j] = float32((2*r.Float64() - 1) * bound)
-			}
-		}
-	}
 	residual := 1 / math.Sqrt(2*float64(len(m.layers)))
 	for _, l := range m.layers {
-		uniform(l.in, 1)
-		uniform(l.out, residual)
-		uniform(l.up, 1)
-		uniform(l.down, residual)
+		l.in.draw(params, seed, next(), 1)
+		l.out.draw(params, seed, next(), residual)
+		l.up.draw(params, seed, next(), 1)
+		l.down.draw(params, seed, next(), residual)
 	}
-	for _, h := range m.head {
-		if !h.uniform {
-			uniform(h.dense, 1)
-		}
+	for _, l := range m.head.learned() {
+		l.draw(params, seed, next(), 1)
 	}
 }
 

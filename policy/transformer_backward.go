@@ -103,14 +103,13 @@ func (k *transformerBackward) init(t *transformerTape) {
 
 // Backprop implements Tape.
 func (t *transformerTape) Backprop(w *Weights, grad []float32) error {
-	b, err := t.scored(t.size, w, grad)
+	b, err := t.scored(t.size, !t.m.head[flow].uniform, w, grad)
 	if err != nil {
 		return err
 	}
 	k := &t.back
-	some, err := t.out.weigh(w, b)
-	if err != nil || !some {
-		return err
+	if !t.out.weigh(w, b) {
+		return nil
 	}
 	k.grad = grad
 	for i := range k.turned {
@@ -184,8 +183,10 @@ func (k *transformerBackward) open() {
 		g.mid.grow(rows)
 		g.up.grow(rows)
 	}
-	for dir := range k.t.out.grad {
-		k.t.out.grad[dir].grow(states)
+	for dir, has := range k.t.out.has {
+		if has {
+			k.t.out.grad[dir].grow(states)
+		}
 	}
 }
 

@@ -180,7 +180,21 @@ func (p plain) objective(b *policy.Batch, w *policy.Weights) (total float64) {
 	for i, s := range b.BState {
 		total += w.PB[i] * p.logProb("backward", &b.States, b.States.BackwardMask, s, b.BAction[i])
 	}
+	if _, flows := p.tensor["flow.bias"]; flows {
+		for i, weight := range w.F {
+			total += weight * p.logF(&b.States, i)
+		}
+	}
 	return total
+}
+
+// logF is that of a state.
+func (p plain) logF(s *policy.States, state int) float64 {
+	sum := p.params[p.tensor["flow.bias"].Offset]
+	for i, v := range p.readout(s.FeatIndex[s.FeatOffset[state]:s.FeatOffset[state+1]]) {
+		sum += v * p.row("flow.weight", 0)[i]
+	}
+	return sum
 }
 
 // TestTransformerGradientIsTheSlope compares Backprop with central differences of
@@ -205,6 +219,9 @@ func TestTransformerGradientIsTheSlope(t *testing.T) {
 			}
 			for i, logp := range scores.LogPB {
 				value += w.PB[i] * logp
+			}
+			for i, log := range scores.LogF {
+				value += w.F[i] * log
 			}
 			if want := p.objective(b, w); math.Abs(value-want) > 1e-4 {
 				t.Errorf("objective %v, in float64 %v", value, want)
@@ -237,7 +254,7 @@ func FuzzTransformer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64, layers, heads, width, positions, vocabulary, conditions uint8) {
 		h := 1 + int(heads%4)
 		checkTransformer(t, encoder{
-			policy.TransformerConfig{Layers: 1 + int(layers%3), Heads: h, Width: h * (2 + int(width%12)), Activation: "gelu"},
+			policy.TransformerConfig{Layers: 1 + int(layers%3), Heads: h, Width: h * (2 + int(width%12)), Activation: "gelu", Flow: seed%2 == 0},
 			policy.Sequence{Positions: 1 + int(positions%20), Vocabulary: 1 + int(vocabulary%9), Conditions: int(conditions % 4)},
 			[2]int{1 + int(seed%20), int(seed % 7)},
 		}, seed)
@@ -266,6 +283,11 @@ func checkTransformer(t failer, e encoder, seed uint64) {
 		want := p.logProb("backward", &b.States, b.States.BackwardMask, s, b.BAction[i])
 		if got := scores.LogPB[i]; math.Abs(got-want) > 1e-3*(1+math.Abs(want)) {
 			t.Fatalf("%+v: log P_B %v, want %v", e, got, want)
+		}
+	}
+	for i, got := range scores.LogF {
+		if want := p.logF(&b.States, i); math.Abs(got-want) > 1e-3*(1+math.Abs(want)) {
+			t.Fatalf("%+v: log F %v, want %v", e, got, want)
 		}
 	}
 	// The slope has a kink where a rectifier's input crosses zero: only smooth ones.

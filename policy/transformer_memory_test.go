@@ -10,7 +10,7 @@ import (
 // when it grows, the bits are the same.
 func TestWhatIsNotKeptIsComputedAgain(t *testing.T) {
 	for _, activation := range []string{"relu", "gelu"} {
-		m, err := NewTransformer(TransformerConfig{Layers: 2, Heads: 2, Width: 8, Activation: activation},
+		m, err := NewTransformer(TransformerConfig{Layers: 2, Heads: 2, Width: 8, Activation: activation, Flow: true},
 			Sequence{Positions: 12, Vocabulary: 3, Conditions: 1}, 4, 3)
 		if err != nil {
 			t.Fatal(err)
@@ -58,7 +58,7 @@ func TestWhatIsNotKeptIsComputedAgain(t *testing.T) {
 		for _, budget := range []int{0, 1 << 20, 2 << 20, keptBytes} {
 			for _, steps := range []int{1, 3, 50} {
 				got, grad := gradient(budget, steps)
-				if !slices.Equal(got.LogPF, want.LogPF) || !slices.Equal(got.LogPB, want.LogPB) || !slices.Equal(grad, wantGrad) {
+				if !slices.Equal(got.LogPF, want.LogPF) || !slices.Equal(got.LogPB, want.LogPB) || !slices.Equal(got.LogF, want.LogF) || !slices.Equal(grad, wantGrad) {
 					t.Errorf("%s: a budget of %d bytes and %d steps give other bits", activation, budget, steps)
 				}
 			}
@@ -86,7 +86,7 @@ func manySequences(m *Transformer, n int) (*Batch, *Weights) {
 		}
 		s.N++
 		b.FState, b.FAction = append(b.FState, int32(i)), append(b.FAction, int32(r.IntN(m.head[Forward].out)))
-		w.PF = append(w.PF, r.NormFloat64())
+		w.PF, w.F = append(w.PF, r.NormFloat64()), append(w.F, r.NormFloat64())
 		if back := m.head[Backward].out; back > 0 {
 			b.BState, b.BAction = append(b.BState, int32(i)), append(b.BAction, int32(r.IntN(back)))
 			w.PB = append(w.PB, r.NormFloat64())

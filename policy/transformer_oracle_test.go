@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	G "gorgonia.org/gorgonia"
@@ -191,6 +192,7 @@ func TestTransformerGradientOracle(t *testing.T) {
 				}
 				add(w.PF, scores.LogPF)
 				add(w.PB, scores.LogPB)
+				add(w.F[:len(scores.LogF)], scores.LogF)
 				if math.Abs(value-wantValue) > 1e-5*scale {
 					t.Errorf("seed %d: objective %v, Gorgonia %v", seed, value, wantValue)
 				}
@@ -204,9 +206,11 @@ func TestTransformerGradientOracle(t *testing.T) {
 func transformerOracle(t *testing.T, e encoder, layout policy.Layout, params []float32, b *policy.Batch, w *policy.Weights) (float64, []float64) {
 	t.Helper()
 	o := &graph{t: t, g: G.NewGraph(), layout: layout, params: params, nodes: map[string]*G.Node{}}
-	isHead := func(name string) bool { return name == "forward.weight" || name == "backward.weight" }
+	isHead := func(name string) bool {
+		return name == "forward.weight" || name == "backward.weight" || name == "flow.weight"
+	}
 	for _, p := range layout {
-		if !isHead(p.Name) && p.Name != "forward.bias" && p.Name != "backward.bias" {
+		if strings.HasPrefix(p.Name, "embedding.") || strings.HasPrefix(p.Name, "layer.") {
 			o.weight(p.Name, false)
 		}
 	}
@@ -224,6 +228,7 @@ func transformerOracle(t *testing.T, e encoder, layout policy.Layout, params []f
 	objective := o.must(G.Add(
 		o.head(h, "forward", b.States.N, e.actions[0], b.States.ForwardMask, b.FState, b.FAction, w.PF),
 		o.head(h, "backward", b.States.N, e.actions[1], b.States.BackwardMask, b.BState, b.BAction, w.PB)))
+	objective = o.addFlows(objective, h, b.States.N, w.F)
 	var inputs G.Nodes
 	for _, p := range layout {
 		inputs = append(inputs, o.nodes[p.Name])

@@ -39,7 +39,7 @@ type transformerTape struct {
 
 func newTransformerTape(m *Transformer) *transformerTape {
 	t := &transformerTape{m: m, size: m.layout.Size(), budget: keptBytes}
-	t.out.init([3]head{m.head[Forward], m.head[Backward], {uniform: true}})
+	t.out.init(m.head)
 	t.kept.init(m)
 	t.scratch.init(m)
 	t.stream.init(m)

@@ -36,6 +36,9 @@ func encoders() map[string]encoder {
 	all["three layers, one head"] = encoder{policy.TransformerConfig{Layers: 3, Heads: 1, Width: 8, Activation: "gelu"}, sequence, [2]int{17, 33}}
 	all["without conditions"] = encoder{policy.TransformerConfig{Layers: 2, Heads: 4, Width: 16, Activation: "relu"},
 		policy.Sequence{Positions: 9, Vocabulary: 2}, [2]int{3, 2}}
+	all["flows"] = encoder{policy.TransformerConfig{Layers: 2, Heads: 2, Width: 12, Activation: "tanh", Flow: true}, sequence, [2]int{5, 4}}
+	all["flows, uniform P_B, a vector of actions"] = encoder{policy.TransformerConfig{Layers: 1, Heads: 2, Width: 12, Activation: "gelu",
+		UniformBackward: true, Flow: true}, sequence, [2]int{16, 4}}
 	all["nothing to choose backward"] = encoder{policy.TransformerConfig{Layers: 1, Heads: 1, Width: 4, Activation: "relu"},
 		policy.Sequence{Positions: 3, Vocabulary: 1}, [2]int{2, 0}}
 	return all
@@ -108,12 +111,25 @@ func TestTransformerLayout(t *testing.T) {
 		}
 	}
 	check(e.model(t).Layout(), want)
+	e.config.Flow = true
+	check(e.model(t).Layout(), append(want[:len(want):len(want)], "flow.weight [1 4] flow", "flow.bias [1] flow"))
+	e.config.Flow = false
 	e.config.UniformBackward, e.sequence.Conditions, e.config.Feedforward = true, 0, 0
 	want = slices.Delete(want, 2, 3)[:13]
 	for i := range want {
 		want[i] = strings.ReplaceAll(want[i], "6", "16")
 	}
 	check(e.model(t).Layout(), want)
+}
+
+// TestAFlowHeadOfATransformerChangesNothingElse, whatever the P_B.
+func TestAFlowHeadOfATransformerChangesNothingElse(t *testing.T) {
+	for _, name := range []string{"flows", "flows, uniform P_B, a vector of actions"} {
+		e := encoders()[name]
+		with := e.model(t)
+		e.config.Flow = false
+		policytest.FlowsChangeNothingElse(t, with, e.model(t), e.batch(rand.New(rand.NewPCG(8, 9)), 30, 20))
+	}
 }
 
 func TestTransformerInit(t *testing.T) {
@@ -295,7 +311,7 @@ func drawEncoder(t *rapid.T) encoder {
 		policy.TransformerConfig{
 			Layers: rapid.IntRange(1, 3).Draw(t, "layers"), Heads: heads, Width: heads * rapid.IntRange(1, 6).Draw(t, "head width"),
 			Feedforward: rapid.IntRange(0, 40).Draw(t, "feedforward"), Activation: rapid.SampledFrom([]string{"relu", "gelu", "tanh"}).Draw(t, "activation"),
-			UniformBackward: rapid.Bool().Draw(t, "uniform"),
+			UniformBackward: rapid.Bool().Draw(t, "uniform"), Flow: rapid.Bool().Draw(t, "flow"),
 		},
 		policy.Sequence{Positions: rapid.IntRange(1, 20).Draw(t, "positions"), Vocabulary: rapid.IntRange(1, 6).Draw(t, "vocabulary"),
 			Conditions: rapid.IntRange(0, 3).Draw(t, "conditions")},

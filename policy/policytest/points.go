@@ -15,7 +15,7 @@ import (
 // diffusion environment of that spec.
 func RunPoints(t *testing.T, m policy.Model, spec envs.Spec) {
 	r := rand.New(rand.NewPCG(20, 26))
-	f := &pointFixture{spec: spec, fixture: fixture{m: m, params: make([]float32, m.Layout().Size())}}
+	f := &pointFixture{spec: spec, fixture: fixture{m: m, params: make([]float32, m.Layout().Size()), flow: HasFlow(m)}}
 	t.Run("layout", f.layout)
 	m.Init(f.params, 5)
 	t.Run("init", f.init)
@@ -28,6 +28,7 @@ func RunPoints(t *testing.T, m policy.Model, spec envs.Spec) {
 	t.Run("backprop adds", f.backpropAdds)
 	t.Run("backprop is linear", f.backpropLinear)
 	t.Run("backprop is the slope of score", f.slope)
+	t.Run("flows stand apart", f.flowsApart)
 	t.Run("merged states", f.mergedPoints)
 	t.Run("empty batch", f.empty)
 	t.Run("faults", f.pointFaults)
@@ -107,6 +108,9 @@ func (f *pointFixture) density(t *testing.T) {
 	if err := tape.Score(f.params, f.batch, &scores); err != nil {
 		t.Fatal(err)
 	}
+	if want := f.flows(); len(scores.LogF) != want {
+		t.Errorf("log F of %d states, want %d", len(scores.LogF), want)
+	}
 	for _, dir := range []policy.Direction{policy.Forward, policy.Backward} {
 		moments := make([]float64, f.batch.States.N*width)
 		if err := tape.Moments(f.params, &f.batch.States, dir, moments); err != nil {
@@ -164,8 +168,8 @@ func (f *pointFixture) mergedPoints(t *testing.T) {
 	for _, i := range b.BState {
 		apart.BState = append(apart.BState, add(i))
 	}
-	WantNear(t, "every transition with a state of its own", f.m.Layout(),
-		f.gradient(t, apart, f.weights), f.gradient(t, b, f.weights), 1e-4)
+	w := policy.Weights{PF: f.weights.PF, PB: f.weights.PB} // flows are of states, not of transitions
+	WantNear(t, "every transition with a state of its own", f.m.Layout(), f.gradient(t, apart, &w), f.gradient(t, b, &w), 1e-4)
 }
 
 func (f *pointFixture) pointFaults(t *testing.T) {
@@ -278,7 +282,7 @@ func (f *pointFixture) growsPoints(t *testing.T) {
 		if err := tape.Backprop(f.weights, grad); err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(got.LogPF, want.LogPF) || !slices.Equal(got.LogPB, want.LogPB) || !slices.Equal(grad, gradient) {
+		if !slices.Equal(got.LogPF, want.LogPF) || !slices.Equal(got.LogPB, want.LogPB) || !slices.Equal(got.LogF, want.LogF) || !slices.Equal(grad, gradient) {
 			t.Error("a pass that grew has other scores or another gradient")
 		}
 		if err := tape.Finish(&growing, &got); !errors.Is(err, policy.ErrNoPass) {

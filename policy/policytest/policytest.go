@@ -28,6 +28,7 @@ func Run(t *testing.T, m policy.Model, s Shape) {
 	t.Run("backprop adds", f.backpropAdds)
 	t.Run("backprop is linear", f.backpropLinear)
 	t.Run("backprop is the slope of score", f.slope)
+	t.Run("flows stand apart", f.flowsApart)
 	t.Run("merged states", f.merged)
 	t.Run("empty batch", f.empty)
 	t.Run("faults", f.faults)
@@ -156,14 +157,6 @@ func (f *fixture) scoreAgrees(t *testing.T) {
 			}
 		}
 	})
-}
-
-// flows is how many states of the batch have log F.
-func (f *fixture) flows() int {
-	if f.flow {
-		return f.batch.States.N
-	}
-	return 0
 }
 
 // gradient is that of Σ w·log-prob at params, from zero.
@@ -338,9 +331,6 @@ func (f *fixture) faults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("short weights", tape.Backprop(&policy.Weights{PF: f.weights.PF[1:]}, grad), policy.ErrShape)
-	if f.flow {
-		want("short weights of flows", tape.Backprop(&policy.Weights{F: f.weights.F[1:]}, grad), policy.ErrShape)
-	}
 	want("short gradient", tape.Backprop(f.weights, grad[1:]), policy.ErrShape)
 	if norm(grad) != 0 {
 		t.Error("a failed Backprop wrote to the gradient")

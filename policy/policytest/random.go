@@ -53,16 +53,6 @@ func RandomWeights(r *rand.Rand, b *policy.Batch) *policy.Weights {
 	return w
 }
 
-// HasFlow says whether a model gives log F of states.
-func HasFlow(m policy.Model) bool {
-	for _, p := range m.Layout() {
-		if p.Group == policy.GroupFlow {
-			return true
-		}
-	}
-	return false
-}
-
 func randomMask(r *rand.Rand, n int, some bool) []bool {
 	mask := make([]bool, n)
 	if !some || n == 0 {

@@ -27,8 +27,10 @@ type GaussianConfig struct {
 	LearnStd bool
 	// Langevin lets the network see the gradient of log R where it is.
 	Langevin bool
-	// Flow adds a head with one output, for log F(x, t).
+	// Flow adds a head with one output, for log F(x, t), which begins as if log Z
+	// were LogZ.
 	Flow bool
+	LogZ float64
 }
 
 // Gaussian is the diagonal Gaussian policy of a diffusion sampler. With Δ = 1/T,
@@ -49,9 +51,10 @@ type GaussianConfig struct {
 //
 //	log F(x, t) = log N(x; 0, σ²tΔ) + f(x, t)
 //
-// so that f, which starts at 0, is of the size of log R against the reference, and
-// the density, which narrows to a point at the origin, is not for the network to
-// learn (Zhang et al., Diffusion Generative Flow Samplers, ICLR 2024, who go over from
+// so that f is of the size of log R against the reference, and the density, which
+// narrows to a point at the origin, is not for the network to learn. f begins at the
+// first log Z everywhere: an untrained model is in detailed balance but for its last
+// steps (Zhang et al., Diffusion Generative Flow Samplers, ICLR 2024, who go over from
 // this density to R with the time). Of many steps the best u is σ√(1−tΔ)∇f.
 type Gaussian struct {
 	dim, steps int
@@ -63,6 +66,7 @@ type Gaussian struct {
 	layout     Layout
 	layers     []dense   // the last one is P_F's head, linear
 	flow       head      // over what that reads
+	logZ       float64   // where its bias begins
 	times      []float32 // by step: what the network sees of it
 }
 
@@ -72,7 +76,7 @@ func NewGaussian(c GaussianConfig, env envs.Spec) (*Gaussian, error) {
 	if !env.Continuous() || env.Sigma <= 0 || env.Dense != 1+2*env.ActionDim || env.MaxSteps < 1 {
 		return nil, fmt.Errorf("%w: %d coordinates, %d features, %d steps, noise %v", ErrShape, env.ActionDim, env.Dense, env.MaxSteps, env.Sigma)
 	}
-	m := &Gaussian{dim: env.ActionDim, steps: env.MaxSteps, sigma: env.Sigma, learnStd: c.LearnStd, langevin: c.Langevin, dense: env.Dense}
+	m := &Gaussian{dim: env.ActionDim, steps: env.MaxSteps, sigma: env.Sigma, learnStd: c.LearnStd, langevin: c.Langevin, logZ: c.LogZ, dense: env.Dense}
 	var err error
 	if m.act, err = activation(c.Activation); err != nil {
 		return nil, err
@@ -101,7 +105,7 @@ func NewGaussian(c GaussianConfig, env envs.Spec) (*Gaussian, error) {
 }
 
 // gaussianFromSpec builds the model that a job describes.
-func gaussianFromSpec(p job.Policy, env envs.Spec, flow bool) (Model, error) {
+func gaussianFromSpec(p job.Policy, env envs.Spec, n needs) (Model, error) {
 	if !env.Continuous() {
 		return nil, fielderr.New("kind", p.Kind, "another kind, such as mlp: the actions of "+env.Name+" are no points")
 	}
@@ -109,7 +113,7 @@ func gaussianFromSpec(p job.Policy, env envs.Spec, flow bool) (Model, error) {
 		return nil, fielderr.New("backward", p.Backward, "uniform: P_B of a gaussian is the reference process backward, which has no parameters")
 	}
 	m, err := NewGaussian(GaussianConfig{Hidden: p.Hidden, Activation: p.Activation,
-		LearnStd: p.Std == "learned", Langevin: p.Drift == "langevin", Flow: flow}, env)
+		LearnStd: p.Std == "learned", Langevin: p.Drift == "langevin", Flow: n.flow, LogZ: n.logZ}, env)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +152,8 @@ func (m *Gaussian) embed() {
 // Layout implements Model.
 func (m *Gaussian) Layout() Layout { return append(Layout(nil), m.layout...) }
 
-// Init implements Model: hidden layers uniform in ±1/√(fan in), the heads zero.
+// Init implements Model: hidden layers uniform in ±1/√(fan in), the heads zero,
+// but for the first log Z in log F.
 func (m *Gaussian) Init(params []float32, seed uint64) {
 	head := len(m.layers) - 1
 	for i, l := range m.layers[:head] {
@@ -157,6 +162,7 @@ func (m *Gaussian) Init(params []float32, seed uint64) {
 	m.layers[head].draw(params, seed, uint64(head), 0)
 	if !m.flow.uniform {
 		m.flow.draw(params, seed, uint64(head)+1, 0)
+		m.flow.bias.of(params)[0] = float32(m.logZ)
 	}
 }
 

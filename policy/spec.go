@@ -3,7 +3,6 @@ package policy
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
@@ -11,10 +10,21 @@ import (
 )
 
 // Option is what an objective needs of a model besides its two policies.
-type Option int
+type Option func(*needs)
+
+type needs struct {
+	flow bool
+	logZ float64
+}
 
 // WithFlow asks for log F of every state.
-const WithFlow Option = 1
+func WithFlow(n *needs) { n.flow = true }
+
+// FlowsFrom is WithFlow for a job whose log Z begins at this: where a model knows
+// what flows a sampler has that learned nothing yet, its own begin at those.
+func FlowsFrom(logZ float64) Option {
+	return func(n *needs) { n.flow, n.logZ = true, logZ }
+}
 
 // flowing are the kinds of models that can give log F, in words.
 const flowing = "mlp, transformer, tabular and gaussian"
@@ -24,7 +34,7 @@ const flowing = "mlp, transformer, tabular and gaussian"
 func ForJob(s *job.Spec, env envs.Spec) (Model, error) {
 	var options []Option
 	if s.Loss.NeedsFlow() {
-		options = append(options, WithFlow)
+		options = append(options, FlowsFrom(s.Loss.LogZInit))
 	}
 	m, err := FromSpec(s.Policy, env, options...)
 	if errors.Is(err, ErrNoFlow) {
@@ -41,8 +51,11 @@ func ForJob(s *job.Spec, env envs.Spec) (Model, error) {
 // are *fielderr.Error with paths inside p; a kind that has no flows is
 // ErrNoFlow with the option WithFlow.
 func FromSpec(p job.Policy, env envs.Spec, options ...Option) (Model, error) {
-	flow := slices.Contains(options, WithFlow)
-	if flow && p.Kind == "normal" {
+	var n needs
+	for _, set := range options {
+		set(&n)
+	}
+	if n.flow && p.Kind == "normal" {
 		return nil, fmt.Errorf("%w: kind %s", ErrNoFlow, p.Kind)
 	}
 	if p.Kind != "gaussian" && !env.Continuous() { // elsewhere the kind is the fault
@@ -55,15 +68,15 @@ func FromSpec(p job.Policy, env envs.Spec, options ...Option) (Model, error) {
 	}
 	switch p.Kind {
 	case "mlp":
-		return mlpFromSpec(p, env, flow)
+		return mlpFromSpec(p, env, n.flow)
 	case job.Transformer:
-		return transformerFromSpec(p, env, flow)
+		return transformerFromSpec(p, env, n.flow)
 	case "tabular":
-		return tabularFromSpec(p, env, flow)
+		return tabularFromSpec(p, env, n.flow)
 	case "normal":
 		return normalFromSpec(p, env)
 	case "gaussian":
-		return gaussianFromSpec(p, env, flow)
+		return gaussianFromSpec(p, env, n)
 	}
 	return nil, fielderr.New("kind", p.Kind, "mlp, transformer, tabular, normal or gaussian")
 }

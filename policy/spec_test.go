@@ -2,6 +2,9 @@ package policy_test
 
 import (
 	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
 	"strings"
 	"testing"
 
@@ -126,6 +129,44 @@ func TestFlowsOfEveryKind(t *testing.T) {
 			if _, found := m.Layout().Find(c.tensor); found != needs || policytest.HasFlow(m) != needs {
 				t.Errorf("%s with %s: layout %v", kind, objective, m.Layout())
 			}
+		}
+	}
+}
+
+// TestModelsBeginAsEver: the tensors and the first parameters of a job without flows,
+// bit for bit as they have been since checkpoints of these kinds exist.
+func TestModelsBeginAsEver(t *testing.T) {
+	grid := map[string]any{"dim": 2, "height": 4}
+	points := map[string]any{"target": "gauss25", "steps": 5, "sigma": 2.5}
+	for name, c := range map[string]struct {
+		p      job.Policy
+		env    string
+		params map[string]any
+		want   uint32
+	}{
+		"mlp":         {job.Policy{Kind: "mlp", Hidden: []int{9, 6}, Activation: "tanh", Backward: "joint"}, "hypergrid", grid, 0x70d17d5e},
+		"transformer": {job.Policy{Kind: "transformer", Layers: 2, Heads: 2, Width: 6, Feedforward: 8, Activation: "relu", Backward: "joint"}, "hypergrid", grid, 0x45806d93},
+		"tabular":     {job.Policy{Kind: "tabular", Backward: "joint"}, "hypergrid", grid, 0xcf29ea87},
+		"gaussian":    {job.Policy{Kind: "gaussian", Hidden: []int{9, 6}, Activation: "tanh", Backward: "uniform", Std: "learned"}, "diffusion", points, 0xdd513fe6},
+		"normal":      {job.Policy{Kind: "normal", Backward: "uniform"}, "mixture", map[string]any{"cells": 5}, 0x9815eb6d},
+	} {
+		env, err := registry.New(c.env, c.params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := policy.FromSpec(c.p, env.Spec())
+		if err != nil {
+			t.Fatal(err)
+		}
+		params := make([]float32, m.Layout().Size())
+		m.Init(params, 7)
+		sum := crc32.NewIEEE()
+		fmt.Fprint(sum, m.Layout())
+		for _, v := range params {
+			fmt.Fprintf(sum, "%08x", math.Float32bits(v))
+		}
+		if got := sum.Sum32(); got != c.want {
+			t.Errorf("%s: %#x, want %#x", name, got, c.want)
 		}
 	}
 }

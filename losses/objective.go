@@ -273,7 +273,7 @@ var objectives = []ObjectiveInfo{
 		Name: "fm", Divergences: true,
 		Residual: "δ(s) = log Σ_{s'→s} F(s') P_F(s|s') − log F(s), " + flowTerms,
 		Weights:  "all states of a trajectory alike, s0 left out",
-		Needs:    "log F(s), all parents of a state",
+		Needs:    "log F(s), all parents of a state (listed actions)",
 		Claims:   onlyFixedPoint,
 		Source:   "Bengio et al., NeurIPS 2021",
 	},

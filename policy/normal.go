@@ -50,7 +50,10 @@ func NewNormal(env envs.Spec) (*Normal, error) {
 
 // normalFromSpec builds the kind "normal"; the widths and activation of the job
 // do not concern it, nor does P_B, which has no choice.
-func normalFromSpec(p job.Policy, env envs.Spec) (Model, error) {
+func normalFromSpec(p job.Policy, env envs.Spec, flow bool) (Model, error) {
+	if flow {
+		return nil, fmt.Errorf("%w: kind %s", ErrNoFlow, p.Kind)
+	}
 	if _, err := uniformBackward(p.Backward); err != nil {
 		return nil, err
 	}

@@ -55,9 +55,6 @@ func FromSpec(p job.Policy, env envs.Spec, options ...Option) (Model, error) {
 	for _, set := range options {
 		set(&n)
 	}
-	if n.flow && p.Kind == "normal" {
-		return nil, fmt.Errorf("%w: kind %s", ErrNoFlow, p.Kind)
-	}
 	if p.Kind != "gaussian" && !env.Continuous() { // elsewhere the kind is the fault
 		if p.Std != "" {
 			return nil, fielderr.New("std", p.Std, "nothing; only a gaussian has one")
@@ -74,7 +71,7 @@ func FromSpec(p job.Policy, env envs.Spec, options ...Option) (Model, error) {
 	case "tabular":
 		return tabularFromSpec(p, env, n.flow)
 	case "normal":
-		return normalFromSpec(p, env)
+		return normalFromSpec(p, env, n.flow)
 	case "gaussian":
 		return gaussianFromSpec(p, env, n)
 	}

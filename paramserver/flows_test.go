@@ -109,11 +109,11 @@ func TestEveryKindReachesTheTarget(t *testing.T) {
 func TestFlowsOfPoints(t *testing.T) {
 	for objective, tolerance := range map[string]float64{job.SubTB: 0.15, job.DB: 0.3} {
 		t.Run(objective, func(t *testing.T) {
-			const updates = 600
+			const updates = 500
 			spec := withObjective(pointSpec(), objective)
 			spec.Loss.Divergence = "forward_kl,tail:5"
-			spec.Policy.Hidden, spec.Train.Batch = []int{32, 32}, 64
-			spec.Optimiser.LearningRate = schedule.Value{Kind: schedule.Cosine, From: 5e-3, To: 1e-4, Over: updates}
+			spec.Policy.Hidden, spec.Train.Batch = []int{32, 32}, 40
+			spec.Optimiser.LearningRate = schedule.Value{Kind: schedule.Cosine, From: 8e-3, To: 1e-4, Over: updates}
 			spec.Optimiser.LogZRate = schedule.Value{Kind: schedule.Cosine, From: 0.05, To: 1e-3, Over: updates}
 			spec.Eval.Samples = 2000
 			u := newUpdater(t, spec)

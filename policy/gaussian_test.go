@@ -112,9 +112,13 @@ func gaussian64(c policy.GaussianConfig, spec envs.Spec, layout policy.Layout, p
 		}
 		return in
 	}
+	h := make([][]float64, b.States.N)
+	for i := range h {
+		h[i] = hidden(b.States.Dense[i*spec.Dense:][:spec.Dense])
+	}
 	for i, s := range b.FState {
 		f := b.States.Dense[int(s)*spec.Dense:][:spec.Dense]
-		time, out := float64(f[0])*delta, layer("forward", hidden(f))
+		time, out := float64(f[0])*delta, layer("forward", h[s])
 		for j := range d {
 			mean, std := float64(f[1+j])+spec.Sigma*delta/math.Sqrt(1-time)*out[j], spec.Sigma*math.Sqrt(delta)
 			if c.LearnStd {
@@ -128,7 +132,7 @@ func gaussian64(c policy.GaussianConfig, spec envs.Spec, layout policy.Layout, p
 			break
 		}
 		f := b.States.Dense[i*spec.Dense:][:spec.Dense]
-		total += w.F[i] * layer("flow", hidden(f))[0]
+		total += w.F[i] * layer("flow", h[i])[0]
 		for j := 0; f[0] > 0 && j < d; j++ {
 			total += w.F[i] * logNormal64(float64(f[1+j]), 0, spec.Sigma*math.Sqrt(float64(f[0])*delta))
 		}

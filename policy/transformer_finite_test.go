@@ -145,14 +145,18 @@ func (p plain) attend(qkv [][]float64, i int) []float64 {
 	return out
 }
 
-// logProb is that of an action in a state.
-func (p plain) logProb(head string, s *policy.States, mask []bool, state, action int32) float64 {
-	legal := mask[int(state)*len(mask)/s.N:][:len(mask)/s.N]
-	bias, learned := p.tensor[head+".bias"]
-	var h []float64
-	if learned {
-		h = p.readout(s.FeatIndex[s.FeatOffset[state]:s.FeatOffset[state+1]])
+// readouts are those of all states.
+func (p plain) readouts(s *policy.States) (all [][]float64) {
+	for i := range s.N {
+		all = append(all, p.readout(s.FeatIndex[s.FeatOffset[i]:s.FeatOffset[i+1]]))
 	}
+	return all
+}
+
+// logProb is that of an action in a state, of which the heads read h.
+func (p plain) logProb(head string, h []float64, mask []bool, state, n int, action int32) float64 {
+	legal := mask[state*len(mask)/n:][:len(mask)/n]
+	bias, learned := p.tensor[head+".bias"]
 	sum, picked := 0.0, 0.0
 	for a, ok := range legal {
 		if !ok {
@@ -174,25 +178,26 @@ func (p plain) logProb(head string, s *policy.States, mask []bool, state, action
 }
 
 func (p plain) objective(b *policy.Batch, w *policy.Weights) (total float64) {
+	h, n := p.readouts(&b.States), b.States.N
 	for i, s := range b.FState {
-		total += w.PF[i] * p.logProb("forward", &b.States, b.States.ForwardMask, s, b.FAction[i])
+		total += w.PF[i] * p.logProb("forward", h[s], b.States.ForwardMask, int(s), n, b.FAction[i])
 	}
 	for i, s := range b.BState {
-		total += w.PB[i] * p.logProb("backward", &b.States, b.States.BackwardMask, s, b.BAction[i])
+		total += w.PB[i] * p.logProb("backward", h[s], b.States.BackwardMask, int(s), n, b.BAction[i])
 	}
-	if _, flows := p.tensor["flow.bias"]; flows {
+	if p.e.config.Flow {
 		for i, weight := range w.F {
-			total += weight * p.logF(&b.States, i)
+			total += weight * p.logF(h[i])
 		}
 	}
 	return total
 }
 
-// logF is that of a state.
-func (p plain) logF(s *policy.States, state int) float64 {
+// logF is that of a state of which the head reads h.
+func (p plain) logF(h []float64) float64 {
 	sum := p.params[p.tensor["flow.bias"].Offset]
-	for i, v := range p.readout(s.FeatIndex[s.FeatOffset[state]:s.FeatOffset[state+1]]) {
-		sum += v * p.row("flow.weight", 0)[i]
+	for i, w := range p.row("flow.weight", 0) {
+		sum += w * h[i]
 	}
 	return sum
 }
@@ -273,20 +278,21 @@ func checkTransformer(t failer, e encoder, seed uint64) {
 	w := policytest.RandomWeights(r, b)
 	scores, grad := run(t, m, params, b, w)
 	p := newPlain(e, m.Layout(), params)
+	read, n := p.readouts(&b.States), b.States.N
 	for i, s := range b.FState {
-		want := p.logProb("forward", &b.States, b.States.ForwardMask, s, b.FAction[i])
+		want := p.logProb("forward", read[s], b.States.ForwardMask, int(s), n, b.FAction[i])
 		if got := scores.LogPF[i]; math.Abs(got-want) > 1e-3*(1+math.Abs(want)) {
 			t.Fatalf("%+v: log P_F %v, want %v", e, got, want)
 		}
 	}
 	for i, s := range b.BState {
-		want := p.logProb("backward", &b.States, b.States.BackwardMask, s, b.BAction[i])
+		want := p.logProb("backward", read[s], b.States.BackwardMask, int(s), n, b.BAction[i])
 		if got := scores.LogPB[i]; math.Abs(got-want) > 1e-3*(1+math.Abs(want)) {
 			t.Fatalf("%+v: log P_B %v, want %v", e, got, want)
 		}
 	}
 	for i, got := range scores.LogF {
-		if want := p.logF(&b.States, i); math.Abs(got-want) > 1e-3*(1+math.Abs(want)) {
+		if want := p.logF(read[i]); math.Abs(got-want) > 1e-3*(1+math.Abs(want)) {
 			t.Fatalf("%+v: log F %v, want %v", e, got, want)
 		}
 	}

@@ -52,10 +52,10 @@ type GaussianConfig struct {
 //	log F(x, t) = log N(x; 0, σ²tΔ) + f(x, t)
 //
 // so that f is of the size of log R against the reference, and the density, which
-// narrows to a point at the origin, is not for the network to learn. f begins at the
-// first log Z everywhere: an untrained model is in detailed balance but for its last
-// steps (Zhang et al., Diffusion Generative Flow Samplers, ICLR 2024, who go over from
-// this density to R with the time). Of many steps the best u is σ√(1−tΔ)∇f.
+// narrows to a point at the origin, is not for the network to learn (Zhang et al.,
+// Diffusion Generative Flow Samplers, ICLR 2024, go over from it to R with the time).
+// f begins at the first log Z everywhere: an untrained model is in detailed balance but
+// for its last step. Of many steps the best u is σ√(1−tΔ)∇f.
 type Gaussian struct {
 	dim, steps int
 	sigma      float64

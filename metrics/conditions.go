@@ -30,25 +30,51 @@ func newConditions(e envs.Enumerable, c envs.Conditional) (*conditions, error) {
 }
 
 func (c *conditions) report(logTarget, logModel []float64) []ConditionReport {
+	target, model := c.shares(logTarget), c.shares(logModel)
 	out := make([]ConditionReport, len(c.names))
 	for i, name := range c.names {
-		out[i].Name = name
-	}
-	for object, condition := range c.of {
-		out[condition].TargetShare += math.Exp(logTarget[object])
-		out[condition].ModelShare += math.Exp(logModel[object])
-	}
-	for object, condition := range c.of {
-		r := &out[condition]
-		p := math.Exp(logTarget[object]) / r.TargetShare
-		if r.ModelShare > 0 {
-			r.TV += math.Abs(p-math.Exp(logModel[object])/r.ModelShare) / 2
+		out[i] = ConditionReport{Name: name, TargetShare: target[i].share(), ModelShare: model[i].share()}
+		if model[i].sum == 0 {
+			out[i].TV = 1
 		}
 	}
-	for i := range out {
-		if out[i].ModelShare == 0 {
-			out[i].TV = 1
+	for object, condition := range c.of {
+		p, q := target[condition], model[condition]
+		if q.sum > 0 {
+			out[condition].TV += math.Abs(p.given(logTarget[object])-q.given(logModel[object])) / 2
 		}
 	}
 	return out
 }
+
+// share is the probability of a condition, sum·exp(scale): the scale is 0 unless the
+// condition is so rare that exp would lose it.
+type share struct{ scale, sum float64 }
+
+// rarest is the log-probability below which exp is on its way to 0.
+const rarest = -600
+
+// shares adds up the probabilities of every condition's objects.
+func (c *conditions) shares(logP []float64) []share {
+	out := make([]share, len(c.names))
+	for i := range out {
+		out[i].scale = math.Inf(-1)
+	}
+	for object, condition := range c.of {
+		out[condition].scale = max(out[condition].scale, logP[object])
+	}
+	for i := range out {
+		if s := out[i].scale; s > rarest || math.IsInf(s, -1) {
+			out[i].scale = 0
+		}
+	}
+	for object, condition := range c.of {
+		out[condition].sum += math.Exp(logP[object] - out[condition].scale)
+	}
+	return out
+}
+
+func (s share) share() float64 { return s.sum * math.Exp(s.scale) }
+
+// given is the probability of one of the condition's objects, given the condition.
+func (s share) given(logP float64) float64 { return math.Exp(logP-s.scale) / s.sum }

@@ -121,7 +121,10 @@ func lossTable(cmd *cobra.Command, f *tableFlags, path string) ([]*cell, error) 
 				one := *spec
 				one.Loss.Divergence, one.Loss.Normaliser, one.Train.Lag = m, n, lag
 				one.Eval.Every = 0
-				_, err := paramserver.NewUpdater(&one)
+				err := one.Validate() // an objective may not take all members
+				if err == nil {
+					_, err = paramserver.NewUpdater(&one)
+				}
 				var fault *fielderr.Error
 				switch {
 				case errors.As(err, &fault) && fault.Path == "loss.normaliser":

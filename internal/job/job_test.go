@@ -277,13 +277,17 @@ func drawSpec(t *rapid.T) *Spec {
 		s.Optimiser.FlowRate = new(drawValue(t, "flow_rate", 0, 1))
 	case s.Loss.Objective == ML:
 		s.Data = &Data{File: "a.csv", Share: 1}
+		s.Loss.Divergence, s.Loss.Tail = Default().Loss.Divergence, nil
 	case rapid.Bool().Draw(t, "with data"):
 		s.Data = &Data{File: rapid.StringMatching(`[!-~é]{1,12}`).Draw(t, "file"), Share: rapid.Float64Range(1e-9, 1).Draw(t, "share")}
 	}
 	if s.Loss.Objective == ML || s.Loss.Objective == FM {
 		s.Policy.Backward = "uniform"
 	}
-	s.Loss.LogZInit = rapid.Float64Range(-1e9, 1e9).Draw(t, "log_z_init")
+	if s.Loss.Objective != ML {
+		s.Loss.LogZInit = rapid.Float64Range(-1e9, 1e9).Draw(t, "log_z_init")
+		s.Sampling.Epsilon = drawValue(t, "epsilon", 0, 1)
+	}
 	s.RewardExponent = drawValue(t, "reward_exponent", 0, 100)
 	if rapid.Bool().Draw(t, "rewarded") {
 		s.Reward = &Reward{
@@ -293,7 +297,6 @@ func drawSpec(t *rapid.T) *Spec {
 		}
 	}
 	s.Optimiser.LearningRate = drawValue(t, "learning_rate", 0, 1)
-	s.Sampling.Epsilon = drawValue(t, "epsilon", 0, 1)
 	s.Train.Batch = rapid.IntRange(2, 1000).Draw(t, "batch")
 	s.Mesh.ReplayMax = s.Train.Batch + rapid.IntRange(0, 1000).Draw(t, "replay")
 	return s
@@ -323,6 +326,34 @@ func TestRoundTrips(t *testing.T) {
 			t.Fatalf("YAML:\n%s\ngave %+v, %v\nwant %+v", data, back, err, s)
 		}
 	})
+}
+
+// TestLikelihoodHasNoDivergence: what maximum likelihood would leave out is refused by
+// the field's name and line, unless it is the default that a run's config.yaml has.
+func TestLikelihoodHasNoDivergence(t *testing.T) {
+	plain := "env: {name: hypergrid}\npolicy: {backward: uniform}\ndata: {file: a.csv, share: 1}\nloss: {objective: ml}\n"
+	s, _, err := Parse("a.yaml", []byte(plain), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full, err := s.YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Parse("a.yaml", full, nil); err != nil {
+		t.Errorf("written out in full: %v", err)
+	}
+	for path, value := range map[string]string{
+		"loss.divergence": "forward_kl", "loss.parameter": "0.5", "loss.tail": "{kind: linear, from: 9, to: 5, over: 10}", "loss.temper": "0.5",
+		"loss.normaliser": "batch_mean", "loss.running_decay": "0.5", "loss.log_z_init": "1", "optimiser.log_z_rate": "1e-3",
+		"sampling.epsilon": "0.1", "sampling.temperature": "2", "sampling.reward_delay_ms": "5", "train.lag": "50",
+	} {
+		_, _, err := Parse("a.yaml", []byte(plain), []string{path + "=" + value})
+		var fault *fielderr.Error
+		if !errors.As(err, &fault) || fault.Path != path || !strings.Contains(fault.Want, "loss.objective ml") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
 }
 
 // TestDataIsBesideTheJob: its path does not depend on where the program runs.

@@ -2,8 +2,10 @@ package job
 
 import (
 	"fmt"
+	"reflect"
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/schedule"
 )
 
 // Objectives: what the residuals of a loss are made of. docs/OBJECTIVES.md has
@@ -72,6 +74,9 @@ func (c *checker) objective(s *Spec) {
 	if (name == FM || name == ML) && s.Policy.Backward == "joint" {
 		c.fault("policy.backward", s.Policy.Backward, fmt.Sprintf("uniform, frozen or max_likelihood: P_B is no part of the loss of %s", name))
 	}
+	if name == ML {
+		c.likelihood(s)
+	}
 	switch d := s.Data; {
 	case d == nil && name == ML:
 		c.faults = append(c.faults, fielderr.New("data.file", nil, "a file of objects: loss.objective ml is the likelihood of a data set"))
@@ -84,5 +89,42 @@ func (c *checker) objective(s *Spec) {
 		c.fault("data.share", d.Share, "1, or a train.batch of at least 2: one trajectory is of data or sampled")
 	case d.Share == 1 && s.Replay.Kind != "none":
 		c.fault("replay.kind", s.Replay.Kind, "none: with data.share 1 nothing is sampled, and so nothing kept")
+	}
+}
+
+// likelihood refuses what maximum likelihood would silently leave out. What a job
+// that is written out in full has of it is the default.
+func (c *checker) likelihood(s *Spec) {
+	d := Default()
+	for _, f := range []struct {
+		path       string
+		got, plain any
+		why        string
+	}{
+		{"loss.divergence", s.Loss.Divergence, d.Loss.Divergence, "no divergence: loss.objective ml is the likelihood, a bound of the forward KL from the data"},
+		{"loss.parameter", s.Loss.Parameter, d.Loss.Parameter, "no parameter: loss.objective ml has no divergence"},
+		{"loss.tail", s.Loss.Tail, d.Loss.Tail, "no tail: loss.objective ml has no residuals"},
+		{"loss.temper", s.Loss.Temper, d.Loss.Temper, "no temper: loss.objective ml has no residuals"},
+		{"loss.normaliser", s.Loss.Normaliser, d.Loss.Normaliser, "no normaliser: loss.objective ml needs no log Z"},
+		{"loss.running_decay", s.Loss.RunningDecay, d.Loss.RunningDecay, "no running_decay: loss.objective ml needs no log Z"},
+		{"loss.log_z_init", s.Loss.LogZInit, d.Loss.LogZInit, "no log_z_init: loss.objective ml needs no log Z"},
+		{"optimiser.log_z_rate", s.Optimiser.LogZRate, d.Optimiser.LogZRate, "no log_z_rate: loss.objective ml needs no log Z"},
+		{"sampling.epsilon", s.Sampling.Epsilon, d.Sampling.Epsilon, "no epsilon: loss.objective ml samples nothing"},
+		{"sampling.temperature", s.Sampling.Temperature, d.Sampling.Temperature, "no temperature: loss.objective ml samples nothing"},
+		{"sampling.reward_delay_ms", s.Sampling.RewardDelayMS, d.Sampling.RewardDelayMS, "no reward_delay_ms: loss.objective ml samples nothing"},
+		{"train.lag", s.Train.Lag, d.Train.Lag, "no lag: loss.objective ml samples nothing"},
+	} {
+		if f.got == f.plain {
+			continue
+		}
+		if text, ok := f.got.(string); ok {
+			f.got = shorten(text)
+		} else if v := reflect.ValueOf(f.got); v.Kind() == reflect.Pointer {
+			f.got = v.Elem().Interface()
+		}
+		if v, ok := f.got.(schedule.Value); ok {
+			f.got = v.String()
+		}
+		c.fault(f.path, f.got, f.why)
 	}
 }

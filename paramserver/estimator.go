@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/rng"
 	"github.com/driftmesh/driftmesh/internal/runs"
@@ -116,6 +117,28 @@ func NewEstimator(u *Updater, exact *metrics.Evaluator, draw func(*job.Spec) (Dr
 		}
 	}
 	return e, nil
+}
+
+// CheckEval finds what the eval section asks for and no evaluation could give: a
+// test set that there is not. The fault is a *fielderr.Error.
+func (u *Updater) CheckEval() error {
+	k := u.Spec.Eval.TestSet
+	if k == 0 {
+		return nil
+	}
+	fault := func(why string) error { return fielderr.New("eval.test_set", k, "0: "+why) }
+	name := u.Env.Spec().Name
+	switch tested, ok := u.Env.(envs.Tested); {
+	case u.Spec.Reward != nil:
+		return fault("the test set of an environment is of its own rewards, and this job has those of a program")
+	case u.prior != nil:
+		return fault("with loss.prior the target is the prior's distribution times R, and nothing else has a log-probability to correlate")
+	case !ok:
+		return fault(name + " has no test set; bitseq has one")
+	case tested.NumTests() == 0:
+		return fault(name + " with these parameters has no test set")
+	}
+	return nil
 }
 
 // Estimate measures a version, whose parameters may be longer than the model's.

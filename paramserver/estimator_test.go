@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/runs"
 	"github.com/driftmesh/driftmesh/internal/schedule"
@@ -372,5 +373,32 @@ func TestEstimatorIsAsked(t *testing.T) {
 	}
 	if _, err := e.Estimate(t.Context(), u.Params()[:3], 0); err == nil {
 		t.Error("three parameters are accepted")
+	}
+}
+
+// TestNoTestSet: a job that asks for what its environment does not have is refused.
+func TestNoTestSet(t *testing.T) {
+	bits := func() *job.Spec {
+		s := smallSpec()
+		s.Env = job.Env{Name: "bitseq", Params: map[string]any{"n": int64(8), "k": int64(4), "modes": int64(2)}}
+		s.Eval.TestSet = 2
+		return s
+	}
+	if _, _, err := paramserver.CheckLocal(bits()); err != nil {
+		t.Errorf("bitseq: %v", err)
+	}
+	grid := smallSpec()
+	grid.Eval.TestSet = 2
+	rewarded := bits()
+	rewarded.Reward = &job.Reward{Command: []string{"reward"}}
+	for why, spec := range map[string]*job.Spec{"hypergrid has no test set": grid, "those of a program": rewarded} {
+		_, _, err := paramserver.CheckLocal(spec)
+		var fault *fielderr.Error
+		if !errors.As(err, &fault) || fault.Path != "eval.test_set" || !strings.Contains(fault.Want, why) {
+			t.Errorf("%s: %v", why, err)
+		}
+		if _, err := paramserver.NewUpdater(spec); err != nil { // a run of before can be looked at
+			t.Errorf("%s: %v", why, err)
+		}
 	}
 }

@@ -102,12 +102,15 @@ func Check(spec *job.Spec) (warnings []string, size int64, err error) {
 	return CheckLocal(spec)
 }
 
-// CheckLocal finds the faults of a spec that NewUpdater would, without the memory
-// that a learner takes. size is what the parameters and the optimiser's moments
+// CheckLocal finds the faults of a spec that NewUpdater and CheckEval would, without
+// the memory that a learner takes. size is what the parameters and the optimiser's moments
 // take in every Commit, in bytes.
 func CheckLocal(spec *job.Spec) (warnings []string, size int64, err error) {
 	u, err := describe(spec)
 	if err != nil {
+		return nil, 0, err
+	}
+	if err := u.CheckEval(); err != nil {
 		return nil, 0, err
 	}
 	return u.Warnings, vectorBytes(spec, u.layout), nil

@@ -109,6 +109,11 @@ func newEvalCmd() *cobra.Command {
 					ask.TestSet = spec.Eval.TestSet
 				}
 				spec.Eval.Samples, spec.Eval.TestSet, spec.Eval.TopK = ask.Samples, ask.TestSet, ask.TopK
+				if cmd.Flags().Changed("test-set") {
+					if err := u.CheckEval(); err != nil {
+						return err
+					}
+				}
 				e, err = evaluate(cmd.Context(), spec, u)
 				return err
 			})

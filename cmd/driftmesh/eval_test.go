@@ -216,3 +216,15 @@ func gridZ(dim, height int, r0, r1, r2 float64) (z, largest float64) {
 		}
 	}
 }
+
+// TestNoTestSet: what is not there is said, whoever asks.
+func TestNoTestSet(t *testing.T) {
+	dir := trainQuick(t)
+	if r := command(t, "eval", dir, "--test-set", "3"); r.code != exitBadInput || !strings.Contains(r.stderr, "hypergrid has no test set") {
+		t.Errorf("eval: %+v", r)
+	}
+	r := command(t, "train", "../../examples/hypergrid-2d.yaml", "--runs", filepath.Join(t.TempDir(), "runs"), "--set", "eval.test_set=3")
+	if r.code != exitBadInput || !strings.Contains(r.stderr, "eval.test_set: got 3") {
+		t.Errorf("train: %+v", r)
+	}
+}

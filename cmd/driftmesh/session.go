@@ -51,7 +51,7 @@ func (f *jobFlags) load(path string) (*job.Spec, *paramserver.Updater, error) {
 	if err != nil {
 		return nil, nil, src.Locate(err)
 	}
-	if err := ready(u.Env); err != nil {
+	if err := errors.Join(ready(u.Env), u.CheckEval()); err != nil {
 		return nil, nil, src.Locate(err)
 	}
 	return spec, u, nil

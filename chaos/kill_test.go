@@ -111,7 +111,7 @@ func (r *rig) quality(t *testing.T) *metrics.Report {
 		t.Fatal(err)
 	}
 	p := u.Params()
-	rep, err := u.Exact().Model(u.Model.NewTape(), p[:len(p)-1])
+	rep, err := u.Exact(t.Context()).Model(u.Model.NewTape(), p[:len(p)-1])
 	if err != nil {
 		t.Fatal(err)
 	}

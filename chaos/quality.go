@@ -45,5 +45,5 @@ func (r *Rig) Quality(ctx context.Context, spec *job.Spec) (*metrics.Report, err
 		return nil, err
 	}
 	p := u.Params()
-	return u.Exact().Model(u.Model.NewTape(), p[:len(p)-1])
+	return u.Exact(ctx).Model(u.Model.NewTape(), p[:len(p)-1])
 }

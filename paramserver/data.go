@@ -64,8 +64,11 @@ func (u *Updater) OpenData() error {
 	if err != nil {
 		return fmt.Errorf("data.file: %w", err)
 	}
-	d := &dataSource{resample: newResampler(u.Env, u.Spec.Seed, rng.Data)}
+	d := &dataSource{resample: u.resampler(rng.Data)}
 	one, total := u.Env.NewStates(1), 0.0
+	if u.ctx != nil {
+		envs.Within(u.ctx, one)
+	}
 	for _, o := range objects {
 		item, err := read(one, o)
 		if err != nil {

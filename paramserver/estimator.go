@@ -20,6 +20,8 @@ import (
 // Drawer samples trajectories of a policy, numbered from first, each from a
 // random stream of its own: a sampler.Roller.
 type Drawer interface {
+	// Within makes what is asked of other programs end with ctx.
+	Within(ctx context.Context)
 	SampleN(n int, params []float32, version, first uint64, dst []wire.Trajectory) ([]wire.Trajectory, error)
 }
 
@@ -142,13 +144,17 @@ func (u *Updater) CheckEval() error {
 }
 
 // Estimate measures a version, whose parameters may be longer than the model's.
-// It looks between chunks whether ctx has ended.
+// It looks between chunks whether ctx has ended, and what it asks of other programs
+// ends with ctx.
 func (e *Estimator) Estimate(ctx context.Context, params []float32, version uint64) (*Estimates, error) {
 	if len(params) < e.size {
 		return nil, fmt.Errorf("estimates: %d parameters; the policy has %d", len(params), e.size)
 	}
 	params, out := params[:e.size], &Estimates{TrueLogZ: e.logZ}
+	e.asm.Within(ctx)
+	e.back.within(ctx)
 	if e.drawer != nil {
+		e.drawer.Within(ctx)
 		if err := e.forward(ctx, params, version, out); err != nil {
 			return nil, fmt.Errorf("estimates from P_F: %w", err)
 		}

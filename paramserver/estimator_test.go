@@ -25,7 +25,7 @@ func roll(spec *job.Spec) (paramserver.Drawer, error) { return sampler.NewRoller
 
 func estimate(t *testing.T, u *paramserver.Updater) *paramserver.Estimates {
 	t.Helper()
-	e, err := paramserver.NewEstimator(u, u.Exact(), roll)
+	e, err := paramserver.NewEstimator(u, u.Exact(t.Context()), roll)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func trueBounds(t *testing.T, u *paramserver.Updater, beta float64) (elbo, eubo 
 		}
 		return sum
 	}
-	z := u.Exact().LogZ()
+	z := u.Exact(t.Context()).LogZ()
 	for i, x := range objects {
 		pf, pb := total(now.LogPF[b.FOffset[i]:b.FOffset[i+1]]), total(now.LogPB[b.BOffset[i]:b.BOffset[i+1]])
 		lr := beta * logR[x]
@@ -110,11 +110,11 @@ func TestEstimatesAgreeWithEnumeration(t *testing.T) {
 		elbo, eubo := trueBounds(t, u, 1.5)
 		within(t, mode+" ELBO", got.ELBO, elbo)
 		within(t, mode+" EUBO", got.EUBO, eubo)
-		within(t, mode+" log Z", got.LogZ, u.Exact().LogZ())
-		if z := u.Exact().LogZ(); elbo > z || eubo < z || got.ELBO.StdErr > 0.1 || got.EUBO.StdErr > 0.1 {
+		within(t, mode+" log Z", got.LogZ, u.Exact(t.Context()).LogZ())
+		if z := u.Exact(t.Context()).LogZ(); elbo > z || eubo < z || got.ELBO.StdErr > 0.1 || got.EUBO.StdErr > 0.1 {
 			t.Errorf("%s: bounds %v and %v of %v, estimated as %+v and %+v", mode, elbo, eubo, z, got.ELBO, got.EUBO)
 		}
-		rep, err := u.Exact().Model(u.Model.NewTape(), u.Params()[:len(u.Params())-1])
+		rep, err := u.Exact(t.Context()).Model(u.Model.NewTape(), u.Params()[:len(u.Params())-1])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,7 +202,7 @@ func TestTestSet(t *testing.T) {
 	e := u.Env.(envs.Enumerable)
 	u.Env = knowing{e}
 	got := estimate(t, u)
-	logP, err := u.Exact().Distribution(u.Model.NewTape(), u.Params()[:len(u.Params())-1])
+	logP, err := u.Exact(t.Context()).Distribution(u.Model.NewTape(), u.Params()[:len(u.Params())-1])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +328,7 @@ func TestPerfectSampler(t *testing.T) {
 	h := halving{u.Env.(envs.Enumerable)}
 	u.Env = h
 	clear(u.Params()) // uniform
-	e, err := paramserver.NewEstimator(u, u.Exact(), func(spec *job.Spec) (paramserver.Drawer, error) {
+	e, err := paramserver.NewEstimator(u, u.Exact(t.Context()), func(spec *job.Spec) (paramserver.Drawer, error) {
 		r, err := sampler.NewRoller(spec, 0)
 		return rewarded{r, h}, err
 	})
@@ -355,7 +355,7 @@ func TestPerfectSampler(t *testing.T) {
 func TestEstimatorIsAsked(t *testing.T) {
 	spec := smallSpec()
 	u := newUpdater(t, spec)
-	if e, err := paramserver.NewEstimator(u, u.Exact(), roll); e != nil || err != nil {
+	if e, err := paramserver.NewEstimator(u, u.Exact(t.Context()), roll); e != nil || err != nil {
 		t.Errorf("an Estimator that nobody asked for: %v, %v", e, err)
 	}
 	spec.Eval.Samples = 10

@@ -50,10 +50,10 @@ type evalJob struct {
 	params []byte
 }
 
-func newEvaluator(spec *job.Spec, u *Updater, h *hub, c clock.Clock, members func() (int, int), logger *slog.Logger) *evaluator {
+func newEvaluator(ctx context.Context, spec *job.Spec, u *Updater, h *hub, c clock.Clock, members func() (int, int), logger *slog.Logger) *evaluator {
 	e := &evaluator{
 		spec: spec, updater: u, rec: NewRecorder(spec), hub: h, clock: c, members: members, logger: logger,
-		exact: u.Exact(), ages: newAges(), work: make(chan evalJob, 1), began: c.Now(),
+		exact: u.Exact(ctx), ages: newAges(), work: make(chan evalJob, 1), began: c.Now(),
 	}
 	e.next = e.due(u.Version())
 	return e

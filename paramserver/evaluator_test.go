@@ -51,7 +51,7 @@ func newScript(t *testing.T, every int64) *script {
 	}
 	s := &script{t: t, u: u, hub: newHub(), roller: roller}
 	members := func() (int, int) { return 3, 5 }
-	s.ev = newEvaluator(spec, u, s.hub, clock.Real{}, members, slog.New(slog.NewTextHandler(&s.log, nil)))
+	s.ev = newEvaluator(context.Background(), spec, u, s.hub, clock.Real{}, members, slog.New(slog.NewTextHandler(&s.log, nil)))
 	s.ev.ages.committed(0, time.Now().UnixNano())
 	return s
 }
@@ -201,7 +201,7 @@ func TestRowsAreMeasured(t *testing.T) {
 		defer s.stop()
 		s.update(10)
 		c := s.propose()
-		rep, err := s.u.Exact().Model(s.u.Model.NewTape(), s.u.Params()[:len(s.u.Params())-1])
+		rep, err := s.u.Exact(t.Context()).Model(s.u.Model.NewTape(), s.u.Params()[:len(s.u.Params())-1])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,7 +246,7 @@ func TestRowsHaveEstimates(t *testing.T) {
 		s.u.Spec.Eval.Samples, s.u.Spec.Eval.TopK = 200, 3
 		draw := func(spec *job.Spec) (Drawer, error) { return sampler.NewRoller(spec, 0) }
 		estimator := func() *Estimator {
-			e, err := NewEstimator(s.u, s.u.Exact(), draw)
+			e, err := NewEstimator(s.u, s.u.Exact(t.Context()), draw)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -86,6 +86,7 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 	team := cores.New(runtime.GOMAXPROCS(0)/2, func() { _ = nice.Goroutine(learnerNice) })
 	defer team.Close()
 	u.Share(team)
+	u.Within(ctx)
 	if j.HasState {
 		if err := u.Restore(j.Version, j.Params, j.Private); err != nil {
 			return fmt.Errorf("version %d: %w", j.Version, err)
@@ -112,7 +113,7 @@ func (s *Server) learn(ctx context.Context, j *fsm.Job, r *running) error {
 	s.mu.Unlock()
 	defer intake.Close()
 
-	ev := newEvaluator(spec, u, h, s.Clock, s.members, logger)
+	ev := newEvaluator(ctx, spec, u, h, s.Clock, s.members, logger)
 	if err := unready(u.Env); err != nil { // learning needs no rewards, samples do
 		logger.Warn("no metrics that need rewards: they cannot be had in this process", "error", err)
 	} else if ev.samples, err = NewEstimator(u, ev.exact, s.Draw); err != nil {

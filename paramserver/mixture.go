@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/rng"
 	"github.com/driftmesh/driftmesh/internal/wire"
@@ -51,7 +52,7 @@ func newMixture(u *Updater) (*mixture, error) {
 	}
 	ratio := max(c.SamplesPerInsert, 1)
 	fresh := max(1, int(math.Round(float64(u.Spec.Train.Batch-u.fromData())/ratio)))
-	return &mixture{buffer: buffer, resample: newResampler(u.Env, u.Spec.Seed, rng.Resample), fresh: fresh, featured: c.Kind == "diverse"}, nil
+	return &mixture{buffer: buffer, resample: u.resampler(rng.Resample), fresh: fresh, featured: c.Kind == "diverse"}, nil
 }
 
 // Fresh is how many trajectories the next Step should be given: what data leave of
@@ -201,6 +202,7 @@ func (u *Updater) Refill(ctx context.Context, src ObjectSource) (Refilled, error
 	slices.Reverse(objects)
 	before := max(u.trajectories, uint64(len(objects))) - uint64(len(objects))
 	one := u.Env.NewStates(1)
+	envs.Within(ctx, one)
 	for i, o := range objects {
 		if err := one.Parse(0, o.Text); err != nil {
 			out.Unread++

@@ -152,7 +152,7 @@ func trainAny(t *testing.T, spec *job.Spec, n int) *paramserver.Updater {
 func exactTV(t *testing.T, u *paramserver.Updater) float64 {
 	t.Helper()
 	p := u.Params()
-	rep, err := u.Exact().Model(u.Model.NewTape(), p[:len(p)-1])
+	rep, err := u.Exact(t.Context()).Model(u.Model.NewTape(), p[:len(p)-1])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,11 +178,11 @@ func TestEveryObjectiveReachesTheTarget(t *testing.T) {
 			}
 			u := trainAny(t, spec, updates)
 			tv := exactTV(t, u)
-			t.Logf("%s, %s: TV %.4f, log Z off by %+.4f", objective, text, tv, u.LogZ()-u.Exact().LogZ())
+			t.Logf("%s, %s: TV %.4f, log Z off by %+.4f", objective, text, tv, u.LogZ()-u.Exact(t.Context()).LogZ())
 			if tv > 0.03 {
 				t.Errorf("%s, %s: total variation %v after %d updates", objective, text, tv, u.Version())
 			}
-			if z := u.LogZ() - u.Exact().LogZ(); objective != job.ML && math.Abs(z) > 0.1 {
+			if z := u.LogZ() - u.Exact(t.Context()).LogZ(); objective != job.ML && math.Abs(z) > 0.1 {
 				t.Errorf("%s, %s: log Z is off by %v", objective, text, z)
 			}
 		}

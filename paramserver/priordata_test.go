@@ -68,7 +68,7 @@ func TestTuningAGridFromDataAlone(t *testing.T) {
 	spec.Env.Params["reward"], spec.Env.Params["r0"] = "cosine", 0.1
 	spec.RewardExponent = schedule.Const(2)
 	spec.Policy, spec.Loss.Divergence = first.Policy, "hellinger"
-	rewards := newUpdater(t, spec).Exact()
+	rewards := newUpdater(t, spec).Exact(t.Context())
 	var text strings.Builder
 	for x := range height {
 		for y := range height {
@@ -92,7 +92,7 @@ func TestTuningAGridFromDataAlone(t *testing.T) {
 	u := trainAny(t, spec, updates)
 	after := distance(t, target, distribution(t, u))
 	t.Logf("TV %.4f, as the prior %.4f; log Z off by %+.4f", after, before, u.LogZ()-logZ)
-	if u.Exact() != nil {
+	if u.Exact(t.Context()) != nil {
 		t.Error("an exact evaluation against the reward alone")
 	}
 	if after > 0.03 || before < 5*after || math.Abs(u.LogZ()-logZ) > 0.03 {

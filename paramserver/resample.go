@@ -1,6 +1,7 @@
 package paramserver
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -21,8 +22,9 @@ type resampler struct {
 	spec   envs.Spec
 	words  int // of an action
 	seed   uint64
-	use    rng.Purpose // names the random streams
-	source []byte      // key of s0
+	use    rng.Purpose     // names the random streams
+	source []byte          // key of s0
+	ctx    context.Context // of what the environment asks; nil: none
 
 	states   envs.States
 	dedupe   *policy.Deduper
@@ -43,6 +45,13 @@ func newResampler(env envs.Env, seed uint64, use rng.Purpose) *resampler {
 	return &resampler{
 		env: env, spec: spec, words: spec.Words(), seed: seed, use: use, source: env.NewStates(1).AppendKey(nil, 0),
 		dedupe: policy.NewDeduper(env), legal: make([]bool, spec.BackwardActions),
+	}
+}
+
+// within makes what the environment asks of other programs end with ctx.
+func (r *resampler) within(ctx context.Context) {
+	if r.ctx = ctx; r.states != nil {
+		envs.Within(ctx, r.states)
 	}
 }
 
@@ -79,6 +88,9 @@ func (r *resampler) from(tape policy.Tape, params []float32, stream, first uint6
 func (r *resampler) room(n int, dst []wire.Trajectory) []wire.Trajectory {
 	if r.states == nil || r.states.Len() < n {
 		r.states, r.pcg = r.env.NewStates(n), make([]rand.PCG, n)
+		if r.ctx != nil {
+			envs.Within(r.ctx, r.states)
+		}
 	}
 	for len(dst) < n {
 		dst = append(dst, wire.Trajectory{})

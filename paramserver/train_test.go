@@ -50,7 +50,7 @@ func TestTrainingApproachesTheTarget(t *testing.T) {
 	spec.Optimiser.LearningRate = schedule.Const(3e-3)
 	u := train(t, spec, 600)
 	p := u.Params()
-	exact := u.Exact()
+	exact := u.Exact(t.Context())
 	rep, err := exact.Model(u.Model.NewTape(), p[:len(p)-1])
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/driftmesh/driftmesh/envs/registry"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/rng"
 	"github.com/driftmesh/driftmesh/internal/runs"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/losses"
@@ -30,6 +31,9 @@ type Updater struct {
 	Warnings []string
 	// Inexact is why Exact gave nothing where another program had to be asked.
 	Inexact error
+
+	ctx    context.Context // of what is asked of other programs; nil: none
+	listed envs.Enumerable // what Exact has made of an envs.Lister
 
 	words  int           // of an action
 	layout policy.Layout // the model's, and log_z
@@ -276,20 +280,45 @@ func (u *Updater) observe(batch []wire.Trajectory) {
 	}
 }
 
+// Within makes what training asks of other programs end with ctx.
+func (u *Updater) Within(ctx context.Context) {
+	u.ctx = ctx
+	u.asm.Within(ctx)
+	if u.mix != nil {
+		u.mix.resample.within(ctx)
+	}
+	if u.data != nil {
+		u.data.resample.within(ctx)
+	}
+}
+
+// resampler is one of training.
+func (u *Updater) resampler(use rng.Purpose) *resampler {
+	r := newResampler(u.Env, u.Spec.Seed, use)
+	if u.ctx != nil {
+		r.within(u.ctx)
+	}
+	return r
+}
+
 // Exact returns the exact evaluator of the job's final target, or nil where the
-// environment is too large to enumerate, or the target is a prior times R.
-func (u *Updater) Exact() *metrics.Evaluator {
+// environment is too large to enumerate, or the target is a prior times R. An
+// environment that asks another program is listed once; if ctx ends before that, it
+// is as if it could not be.
+func (u *Updater) Exact(ctx context.Context) *metrics.Evaluator {
 	if u.prior != nil {
 		return nil
 	}
 	env := u.Env
 	if l, ok := env.(envs.Lister); ok {
-		listed, err := l.List(context.Background(), u.Spec.Eval.MaxStates)
-		if err != nil {
-			u.Inexact = err
-			return nil
+		if u.listed == nil {
+			listed, err := l.List(ctx, u.Spec.Eval.MaxStates)
+			if u.Inexact = err; err != nil {
+				return nil
+			}
+			u.listed = listed
 		}
-		env = listed
+		env = u.listed
 	}
 	e, ok := env.(envs.Enumerable)
 	if !ok || e.NumStates() > u.Spec.Eval.MaxStates {

@@ -227,7 +227,7 @@ func TestRewardExponent(t *testing.T) {
 	}
 	spec2 := *spec
 	spec2.RewardExponent = schedule.Const(3)
-	if a, b := exact.Exact().LogZ(), newUpdater(t, &spec2).Exact().LogZ(); a != b {
+	if a, b := exact.Exact(t.Context()).LogZ(), newUpdater(t, &spec2).Exact(t.Context()).LogZ(); a != b {
 		t.Errorf("the final target's log Z is %v, want %v", a, b)
 	}
 }

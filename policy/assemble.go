@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -22,6 +23,7 @@ type Assembler struct {
 	words  int // of an action
 	states envs.States
 	trace  *Trace
+	ctx    context.Context // of what the environment asks; nil: none
 
 	rows   []int32 // trajectories that have a next step
 	action []int32 // their forward actions
@@ -104,7 +106,9 @@ func (a *Assembler) start(n int) {
 		a.rows[i] = int32(i)
 	}
 	if a.states == nil || a.states.Len() < n {
-		a.states = a.env.NewStates(n)
+		if a.states = a.env.NewStates(n); a.ctx != nil {
+			envs.Within(a.ctx, a.states)
+		}
 		return
 	}
 	a.states.Reset(a.rows)

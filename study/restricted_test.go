@@ -43,7 +43,7 @@ func train(ctx context.Context, spec *job.Spec) ([]float64, error) {
 		}
 	}
 	p := u.Params()
-	return u.Exact().Distribution(u.Model.NewTape(), p[:len(p)-1])
+	return u.Exact(ctx).Distribution(u.Model.NewTape(), p[:len(p)-1])
 }
 
 func cell(t *testing.T, table *experiment.Table, row int, column string) float64 {

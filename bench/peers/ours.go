@@ -204,7 +204,7 @@ func (o *ownSide) check() (a answer, err error) {
 
 // distance prepares the exact total variation.
 func (o *ownSide) distance() func() (float64, error) {
-	exact, tape := o.updater.Exact(), o.updater.Model.NewTape()
+	exact, tape := o.updater.Exact(context.Background()), o.updater.Model.NewTape()
 	return func() (float64, error) {
 		if exact == nil {
 			return 0, errors.New("the grid cannot be enumerated")

@@ -194,7 +194,7 @@ func evaluate(ctx context.Context, spec *job.Spec, u *paramserver.Updater) (*eva
 	e.ModesFound, e.ModesTotal = u.ModesFound()
 	params := u.Params()
 	var err error
-	exact := u.Exact()
+	exact := u.Exact(ctx)
 	if v := exact; v != nil {
 		if e.Exact, err = v.Model(u.Model.NewTape(), params[:len(params)-1]); err != nil {
 			return nil, err

@@ -19,11 +19,14 @@ func trainOutcome(ctx context.Context, spec *job.Spec) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	exact := u.Exact()
+	exact := u.Exact(ctx)
 	if exact == nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		return nil, fielderr.New("env", spec.Env.Name, "an environment small enough for exact evaluation")
 	}
-	r, err := newLocalRun(spec, u)
+	r, err := newLocalRun(ctx, spec, u)
 	if err != nil {
 		return nil, err
 	}

@@ -50,10 +50,11 @@ func trainTask(ctx context.Context, dir string, spec *job.Spec, keep bool, progr
 		return err
 	}
 	defer func() { err = errors.Join(err, s.run.Close()) }()
+	u.Within(ctx)
 	if err := u.OpenData(); err != nil {
 		return userFault{err}
 	}
-	r, err := newLocalRun(spec, u)
+	r, err := newLocalRun(ctx, spec, u)
 	if err != nil {
 		return err
 	}

@@ -12,8 +12,9 @@ import (
 	"github.com/driftmesh/driftmesh/paramserver"
 )
 
-// finish evaluates the final state, writes the report and prints the outcome.
-func (s *session) finish(_ context.Context, u *paramserver.Updater, outcome string) error {
+// finish evaluates the final state, writes the report and prints the outcome. What only
+// another program can say is left out once ctx has ended.
+func (s *session) finish(ctx context.Context, u *paramserver.Updater, outcome string) error {
 	if s.show != nil {
 		s.show.Close()
 	}
@@ -33,7 +34,7 @@ func (s *session) finish(_ context.Context, u *paramserver.Updater, outcome stri
 	if n := len(data.Rows); n > 0 {
 		row = data.Rows[n-1]
 	}
-	if exact := u.Exact(); exact != nil {
+	if exact := u.Exact(ctx); exact != nil {
 		params := u.Params()
 		tape := u.Model.NewTape()
 		logModel, err := exact.Distribution(tape, params[:len(params)-1])

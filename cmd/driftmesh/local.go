@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/cores"
 	"github.com/driftmesh/driftmesh/internal/job"
@@ -119,6 +121,7 @@ type localRun struct {
 	onRow func(runs.Row, runs.Timing) error
 	// onUpdate, when set, sees how far training is after every update.
 	onUpdate func(version int64, trajectories uint64)
+	ctx      context.Context // of train
 	// save makes a Commit durable; nil keeps nothing.
 	save func(*fsm.Commit) error
 
@@ -129,9 +132,9 @@ type localRun struct {
 	fromTraj    uint64    // and its trajectories
 }
 
-func newLocalRun(spec *job.Spec, u *paramserver.Updater) (*localRun, error) {
+func newLocalRun(ctx context.Context, spec *job.Spec, u *paramserver.Updater) (*localRun, error) {
 	r := &localRun{
-		spec: spec, updater: u, exact: u.Exact(), tape: u.Model.NewTape(),
+		spec: spec, updater: u, exact: u.Exact(ctx), tape: u.Model.NewTape(),
 		rec: paramserver.NewRecorder(spec), clock: clock.Real{},
 	}
 	var err error
@@ -144,6 +147,7 @@ const commitEvery = 2 * time.Second
 
 // train runs the learner until the budget is reached or ctx ends.
 func (r *localRun) train(ctx context.Context) error {
+	r.ctx = ctx
 	if err := r.updater.Carry(r.rec); err != nil {
 		return err
 	}
@@ -168,8 +172,16 @@ func (r *localRun) train(ctx context.Context) error {
 		MinWindow: commitEvery,
 		OnUpdate:  r.updated,
 	}
-	return l.Run(ctx)
+	if err = l.Run(ctx); errors.Is(err, errCutShort) {
+		return errors.Join(ctx.Err(), err)
+	}
+	return err
 }
+
+// errCutShort says that another program was asked about a version when the command was
+// told to end. The version is not committed, so that whoever goes on comes to it again
+// and has its row: it is no error of a context, after which a Learner commits.
+var errCutShort = errors.New("evaluation cut short")
 
 // updated closes a stretch when one is due.
 func (r *localRun) updated(u *paramserver.Update) error {
@@ -183,7 +195,9 @@ func (r *localRun) updated(u *paramserver.Update) error {
 	}
 	row := r.rec.Row(r.updater)
 	now := r.clock.Now()
-	if err := r.evaluate(&row); err != nil {
+	if err := r.evaluate(&row); err != nil && r.ctx.Err() != nil && errors.Is(err, r.ctx.Err()) {
+		return fmt.Errorf("%w at version %d: %v", errCutShort, u.Version, err)
+	} else if err != nil {
 		return fmt.Errorf("evaluation at version %d: %w", u.Version, err)
 	}
 	t := r.timing(now)
@@ -193,8 +207,8 @@ func (r *localRun) updated(u *paramserver.Update) error {
 	return r.onRow(row, t)
 }
 
-// evaluate measures the present version. It is not cut short: a row of a resumed
-// run is that of an undisturbed one.
+// evaluate measures the present version. It is not cut short, unless it waits for
+// another program: a row of a resumed run is that of an undisturbed one.
 func (r *localRun) evaluate(row *runs.Row) error {
 	if r.exact != nil {
 		rep, err := r.exact.Model(r.tape, r.modelParams())
@@ -209,7 +223,11 @@ func (r *localRun) evaluate(row *runs.Row) error {
 	if r.samples == nil {
 		return nil
 	}
-	est, err := r.samples.Estimate(context.Background(), r.modelParams(), uint64(row.Version))
+	ctx := context.Background()
+	if _, asks := r.updater.Env.NewStates(1).(envs.Contextual); asks {
+		ctx = r.ctx
+	}
+	est, err := r.samples.Estimate(ctx, r.modelParams(), uint64(row.Version))
 	if err != nil {
 		return err
 	}

@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/driftmesh/driftmesh/internal/plugin/plugintest"
+	"github.com/driftmesh/driftmesh/internal/runs"
 )
 
 // TestPythonExamples trains the examples of docs/PYTHON.md as they stand there.
@@ -158,5 +160,43 @@ func pythonTests(t *testing.T, addr string) {
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "OK") {
 		t.Errorf("python/tests: %v\n%s", err, out)
+	}
+}
+
+// TestInterruptedWhileAsked: a command that is told to end while an evaluation waits
+// for another program does not wait for it, and the same command goes on to the rows
+// of an undisturbed run.
+func TestInterruptedWhileAsked(t *testing.T) {
+	plugintest.Need(t)
+	world := t.TempDir()
+	path := filepath.Join(world, "slow.yaml")
+	program, err := os.ReadFile("testdata/plugins/slow.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(world, "slow.py"), string(program))
+	for _, c := range []struct{ asks, job string }{
+		{"the estimator", "eval: {every: 20, max_states: 0, samples: 64}\n"},
+		{"the listing", "eval: {every: 20}\n"},
+	} {
+		t.Run(c.asks, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, path, "env: {name: hypergrid, params: {dim: 2, height: 4}}\npolicy: {hidden: [16]}\ntrain: {batch: 4, updates: 40}\n"+
+				"reward: {command: [python3, slow.py, "+dir+"], timeout_ms: 600000}\n"+c.job)
+			args := []string{"train", path, "--plain", "--runs"}
+			p := start(t, append(args, filepath.Join(dir, "runs"))...)
+			p.until(t, "the program is asked", func() bool { _, err := os.Stat(filepath.Join(dir, "asked")); return err == nil })
+			told := time.Now()
+			p.interrupt(t)
+			if code, took := p.wait(t), time.Since(told); code != exitInterrupted || took > pluginGrace-time.Second {
+				t.Errorf("exit code %d after %s\n%s%s", code, took, p.stdout.String(), p.stderr.String())
+			}
+			write(t, filepath.Join(dir, "go"), "")
+			ok(t, append(args, filepath.Join(dir, "runs"))...)
+			ok(t, append(args, filepath.Join(dir, "undisturbed"))...)
+			if a, b := read(t, filepath.Join(dir, "runs/slow"), runs.MetricsFile), read(t, filepath.Join(dir, "undisturbed/slow"), runs.MetricsFile); a != b {
+				t.Errorf("it went on to\n%s\nundisturbed\n%s", a, b)
+			}
+		})
 	}
 }

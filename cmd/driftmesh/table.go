@@ -181,13 +181,16 @@ func trainCell(ctx context.Context, c *cell, seed int, spec *job.Spec) error {
 	if err != nil {
 		return err
 	}
-	if u.Exact() == nil {
+	if u.Exact(ctx) == nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		return fielderr.New("env", spec.Env.Name, "an environment small enough for exact evaluation")
 	}
 	if err := u.OpenData(); err != nil { // a fault, and no divergence
 		return userFault{err}
 	}
-	r, err := newLocalRun(spec, u)
+	r, err := newLocalRun(ctx, spec, u)
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func TestMainJob(t *testing.T) {
 			t.Fatal(err)
 		}
 		params := u.Params()
-		rep, err := u.Exact().Model(u.Model.NewTape(), params[:len(params)-1])
+		rep, err := u.Exact(t.Context()).Model(u.Model.NewTape(), params[:len(params)-1])
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -47,6 +47,7 @@ func train(cmd *cobra.Command, f *jobFlags, path string) (err error) {
 	if err != nil {
 		return err
 	}
+	u.Within(cmd.Context())
 	if err := u.OpenData(); err != nil {
 		return userFault{err}
 	}
@@ -66,11 +67,11 @@ func train(cmd *cobra.Command, f *jobFlags, path string) (err error) {
 		// the growth left behind would stay for good.
 		debug.SetGCPercent(30)
 	}
-	r, err := newLocalRun(spec, u)
+	r, err := newLocalRun(cmd.Context(), spec, u)
 	if err != nil {
 		return err
 	}
-	if u.Inexact != nil && !errors.Is(u.Inexact, envs.ErrNotEnumerable) {
+	if u.Inexact != nil && !errors.Is(u.Inexact, envs.ErrNotEnumerable) && cmd.Context().Err() == nil {
 		s.note("warning: no exact metrics: %v", u.Inexact)
 	}
 	r.threads = runtime.GOMAXPROCS(0)
@@ -100,8 +101,11 @@ func train(cmd *cobra.Command, f *jobFlags, path string) (err error) {
 	switch {
 	case err == nil:
 		return s.finish(cmd.Context(), u, fmt.Sprintf("finished after %d updates", u.Version()))
+	case errors.Is(err, errCutShort):
+		ferr := s.finish(cmd.Context(), u, fmt.Sprintf("interrupted while version %d was evaluated; the same command goes on from the checkpoint before", u.Version()))
+		return errors.Join(errInterrupted, ferr)
 	case errors.Is(err, context.Canceled):
-		ferr := s.finish(context.WithoutCancel(cmd.Context()), u, fmt.Sprintf("interrupted at version %d; the same command resumes", u.Version()))
+		ferr := s.finish(cmd.Context(), u, fmt.Sprintf("interrupted at version %d; the same command resumes", u.Version()))
 		return errors.Join(errInterrupted, ferr)
 	}
 	return err

@@ -1,8 +1,10 @@
 package paramserver
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 
 	"github.com/driftmesh/driftmesh/envs"
@@ -65,17 +67,13 @@ func (u *Updater) OpenData() error {
 		return fmt.Errorf("data.file: %w", err)
 	}
 	d := &dataSource{resample: u.resampler(rng.Data)}
-	one, total := u.Env.NewStates(1), 0.0
-	if u.ctx != nil {
-		envs.Within(u.ctx, one)
+	if d.objects, err = u.items(file.Name, objects); err != nil {
+		return fmt.Errorf("data.file: %w", err)
 	}
+	total := 0.0
 	for _, o := range objects {
-		item, err := read(one, o)
-		if err != nil {
-			return fmt.Errorf("data.file: %w", &datafile.Error{File: path, Line: o.Line, Field: datafile.ObjectColumn, Fault: err.Error()})
-		}
 		total += o.Weight
-		d.objects, d.until = append(d.objects, item), append(d.until, total)
+		d.until = append(d.until, total)
 	}
 	if math.IsInf(total, 0) {
 		return fmt.Errorf("data.file: %w", &datafile.Error{File: path, Field: datafile.WeightColumn, Fault: "want weights whose sum is finite"})
@@ -84,16 +82,53 @@ func (u *Updater) OpenData() error {
 	return nil
 }
 
-// read makes an item of an object.
-func read(one envs.States, o datafile.Object) (replay.Item, error) {
-	if err := one.Parse(0, o.Text); err != nil {
-		return replay.Item{}, fmt.Errorf("got %.80q; want an object of the environment (%w)", o.Text, err)
+// readAtOnce is how many objects of a file have their rewards evaluated together.
+const readAtOnce = 1024
+
+// items makes items of a file's objects, whose rewards are asked for in batches. Faults
+// of an object are *datafile.Error.
+func (u *Updater) items(file string, objects []datafile.Object) ([]replay.Item, error) {
+	n := min(readAtOnce, len(objects))
+	states, rows, rewards := u.Env.NewStates(n), make([]int32, n), make([]float64, n)
+	if u.ctx != nil {
+		envs.Within(u.ctx, states)
 	}
-	reward := [1]float64{}
-	if err := one.LogReward([]int32{0}, reward[:]); err != nil {
-		return replay.Item{}, fmt.Errorf("got %.80q; want an object with a reward (%w)", o.Text, err)
+	for i := range rows {
+		rows[i] = int32(i)
 	}
-	return replay.Item{Text: one.Text(0), LogReward: reward[0]}, nil
+	out := make([]replay.Item, 0, len(objects))
+	for first := 0; first < len(objects); first += n {
+		part := objects[first:min(first+n, len(objects))]
+		fault := func(i int, want string, err error) error {
+			return &datafile.Error{File: file, Line: part[i].Line, Field: datafile.ObjectColumn, Fault: fmt.Sprintf("got %.80q; want %s (%v)", part[i].Text, want, err)}
+		}
+		for i, o := range part {
+			if err := states.Parse(i, o.Text); err != nil {
+				if u.ctx != nil && u.ctx.Err() != nil {
+					return nil, err
+				}
+				return nil, fault(i, "an object of the environment", err)
+			}
+		}
+		err := states.LogReward(rows[:len(part)], rewards)
+		var faults *envs.RewardFaults
+		if errors.As(err, &faults) {
+			i := slices.Min(faults.Index)
+			return nil, fault(i, "an object with a reward", faults.Errs[slices.Index(faults.Index, i)])
+		}
+		if _, asks := states.(envs.Contextual); err != nil && asks {
+			return nil, err // of no object: another program does not answer
+		}
+		for i := 0; err != nil && i < len(part); i++ {
+			if err := states.LogReward(rows[i:i+1], rewards[i:i+1]); err != nil {
+				return nil, fault(i, "an object with a reward", err)
+			}
+		}
+		for i := range part {
+			out = append(out, replay.Item{Text: states.Text(i), LogReward: rewards[i]})
+		}
+	}
+	return out, nil
 }
 
 // complete adds drawn objects to the other trajectories of a batch.

@@ -16,15 +16,16 @@ func (t *Trace) Potentials(on bool) { t.potential = on }
 func (t *Trace) Parents(on bool) {
 	t.parents = nil
 	if on {
-		t.parents = &parents{one: t.env.NewStates(1), legal: make([]bool, t.env.Spec().BackwardActions)}
+		n := t.env.Spec().BackwardActions
+		t.parents = &parents{states: t.env.NewStates(n), legal: make([]bool, n)}
 	}
 }
 
 // parents collects the transitions into states, once for each state.
 type parents struct {
-	one                envs.States // a copy to step back with
-	legal              []bool
-	row, back, forward [1]int32
+	states              envs.States // a copy for each step back: all are taken at once
+	legal               []bool
+	rows, back, forward []int32 // by copy
 
 	list   []int32 // by state of the batch: its list, −1 unless it has one
 	offset []int32 // list l has edges offset[l]:offset[l+1]
@@ -60,17 +61,19 @@ func (p *parents) arrive(t *Trace, states envs.States, row int, id int32) {
 // collect takes every step back from a row.
 func (p *parents) collect(t *Trace, states envs.States, row int) error {
 	states.BackwardMask(row, p.legal)
+	p.rows, p.back = p.rows[:0], p.back[:0]
 	for b, ok := range p.legal {
-		if !ok {
-			continue
+		if ok {
+			p.states.CopyRow(len(p.rows), states, row)
+			p.rows, p.back = append(p.rows, int32(len(p.rows))), append(p.back, int32(b))
 		}
-		p.one.CopyRow(0, states, row)
-		p.back[0] = int32(b)
-		p.one.ForwardOf(p.row[:], p.back[:], p.forward[:])
-		if err := p.one.Backward(p.row[:], p.back[:]); err != nil {
-			return fmt.Errorf("%s refuses what its own masks allow: %w", t.env.Spec().Name, err)
-		}
-		p.edges = append(p.edges, edge{state: t.add(p.one, 0), action: p.forward[0]})
+	}
+	p.states.ForwardOf(p.rows, p.back, resize(&p.forward, len(p.rows)))
+	if err := p.states.Backward(p.rows, p.back); err != nil {
+		return fmt.Errorf("%s refuses what its own masks allow: %w", t.env.Spec().Name, err)
+	}
+	for k, forward := range p.forward {
+		p.edges = append(p.edges, edge{state: t.add(p.states, k), action: forward})
 	}
 	return nil
 }

@@ -111,3 +111,49 @@ func TestPotentialsAreOfTheStates(t *testing.T) {
 		}
 	}
 }
+
+// counting is an environment that counts how often steps back are asked for.
+type counting struct {
+	envs.Env
+	calls, steps *int
+}
+
+type countingStates struct {
+	envs.States
+	of counting
+}
+
+func (c counting) NewStates(n int) envs.States { return countingStates{c.Env.NewStates(n), c} }
+
+func (s countingStates) CopyRow(dst int, from envs.States, src int) {
+	s.States.CopyRow(dst, from.(countingStates).States, src)
+}
+
+func (s countingStates) Backward(rows, actions []int32) error {
+	*s.of.calls, *s.of.steps = *s.of.calls+1, *s.of.steps+len(rows)
+	return s.States.Backward(rows, actions)
+}
+
+// TestParentsOfAStateAreAskedForAtOnce: an environment in another program has one
+// request for them.
+func TestParentsOfAStateAreAskedForAtOnce(t *testing.T) {
+	more := false
+	for _, env := range environments(t) {
+		actions := walk(t, rand.New(rand.NewPCG(4, 4)), env, 40)
+		c := counting{env, new(int), new(int)}
+		asm := policy.NewAssembler(c)
+		asm.Parents(true)
+		var b policy.Batch
+		if err := asm.Assemble(actions, &b); err != nil {
+			t.Fatal(err)
+		}
+		lists := len(b.EdgeOffset) - 1
+		if *c.calls != lists {
+			t.Errorf("%s: %d requests for %d parents of %d states", env.Spec().Name, *c.calls, *c.steps, lists)
+		}
+		more = more || *c.steps > lists
+	}
+	if !more {
+		t.Error("no state has several parents")
+	}
+}

@@ -14,6 +14,6 @@ func (a *Assembler) Within(ctx context.Context) {
 		envs.Within(ctx, a.states)
 	}
 	if p := a.trace.parents; p != nil {
-		envs.Within(ctx, p.one)
+		envs.Within(ctx, p.states)
 	}
 }

@@ -178,9 +178,11 @@ func TestInterruptedWhileAsked(t *testing.T) {
 	for _, c := range []struct{ asks, job string }{
 		{"the estimator", "eval: {every: 20, max_states: 0, samples: 64}\n"},
 		{"the listing", "eval: {every: 20}\n"},
+		{"the data file", "eval: {every: 20, max_states: 0}\ndata: {file: objects.csv, share: 0.5}\n"}, // all of it at once
 	} {
 		t.Run(c.asks, func(t *testing.T) {
 			dir := t.TempDir()
+			write(t, filepath.Join(world, "objects.csv"), "object\n"+strings.Repeat("\"(0,0)\"\n\"(0,1)\"\n\"(0,2)\"\n\"(1,0)\"\n\"(1,1)\"\n\"(1,2)\"\n\"(2,0)\"\n\"(2,1)\"\n\"(2,2)\"\n", 2))
 			write(t, path, "env: {name: hypergrid, params: {dim: 2, height: 4}}\npolicy: {hidden: [16]}\ntrain: {batch: 4, updates: 40}\n"+
 				"reward: {command: [python3, slow.py, "+dir+"], timeout_ms: 600000}\n"+c.job)
 			args := []string{"train", path, "--plain", "--runs"}

@@ -43,3 +43,11 @@ type Drawn interface {
 	// Draw makes the rows terminal states of independent objects of the target.
 	Draw(r *rand.Rand, s States, rows []int32)
 }
+
+// Limited is States that can write down objects which are too far out to be learned
+// from. Whoever takes objects that a user brings along asks.
+type Limited interface {
+	States
+	// Limit says why a terminal row is such an object; nil where it is none.
+	Limit(row int) error
+}

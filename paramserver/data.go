@@ -103,7 +103,11 @@ func (u *Updater) items(file string, objects []datafile.Object) ([]replay.Item, 
 			return &datafile.Error{File: file, Line: part[i].Line, Field: datafile.ObjectColumn, Fault: fmt.Sprintf("got %.80q; want %s (%v)", part[i].Text, want, err)}
 		}
 		for i, o := range part {
-			if err := states.Parse(i, o.Text); err != nil {
+			err := states.Parse(i, o.Text)
+			if far, ok := states.(envs.Limited); err == nil && ok {
+				err = far.Limit(i)
+			}
+			if err != nil {
 				if u.ctx != nil && u.ctx.Err() != nil {
 					return nil, err
 				}

@@ -164,6 +164,21 @@ func TestTrajectoryBalanceLearnsFromDataAlone(t *testing.T) {
 	}
 }
 
+// TestFarDataIsRefused: a coordinate that no walk of the process could reach.
+func TestFarDataIsRefused(t *testing.T) {
+	spec := pointSpec() // sigma 1
+	spec.Data = dataSpec(t, "object\n\"(999,-999)\"\n\"(0.5,1e20)\"\n", 0.5).Data
+	err := newUpdater(t, spec).OpenData()
+	var fault *datafile.Error
+	if !errors.As(err, &fault) || fault.Line != 3 || !strings.Contains(err.Error(), `objects.csv:3: object: got "(0.5,1e20)"`) || !strings.Contains(err.Error(), "coordinate 1 is 1e+20; want -1000 to 1000, 1000 sigma") {
+		t.Errorf("%v", err)
+	}
+	spec.Data = dataSpec(t, "object\n\"(999,-999)\"\n", 0.5).Data
+	if err := newUpdater(t, spec).OpenData(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestBadDataIsNamed, by file, line and field.
 func TestBadDataIsNamed(t *testing.T) {
 	for text, says := range map[string]string{

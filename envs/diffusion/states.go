@@ -235,6 +235,21 @@ func (s *states) Parse(row int, text string) error {
 	return nil
 }
 
+// reach is the farthest coordinate of an object to learn from, in sigma. The reference
+// process has a log-density of -reach²/2 there, which is what floor is to the reward's.
+const reach = 1000
+
+// Limit implements envs.Limited.
+func (s *states) Limit(row int) error {
+	most := reach * s.env.spec.Sigma
+	for j, v := range s.point(row) {
+		if !(math.Abs(float64(v)) <= most) {
+			return fmt.Errorf("%w: coordinate %d is %g; want -%g to %g, %d sigma", ErrText, j, v, most, most, reach)
+		}
+	}
+	return nil
+}
+
 func clip(text string) string {
 	if len(text) > 80 {
 		return text[:77] + "..."

@@ -120,6 +120,14 @@ func (s *rewardedStates) AppendDense(dst []float32, row int) []float32 {
 	return s.States.(envs.Points).AppendDense(dst, row)
 }
 
+// Limit implements envs.Limited, where the environment's states do.
+func (s *rewardedStates) Limit(row int) error {
+	if l, ok := s.States.(envs.Limited); ok {
+		return l.Limit(row)
+	}
+	return nil
+}
+
 // LogReward asks the plugin about every distinct object once.
 func (s *rewardedStates) LogReward(rows []int32, out []float64) error {
 	s.texts, s.place = s.texts[:0], s.place[:0]

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"gonum.org/v1/gonum/stat"
@@ -112,10 +114,25 @@ func (o *options) trainOurs(ctx context.Context, chosen []task) (*outcome, error
 	return out, o.train(ctx, text, testSet, parts, out.tested)
 }
 
+// named finds the files that the study names beside itself.
+var named = regexp.MustCompile(`(modes_file: )([^/\s{}\[\],"][^\s{}\[\],"]*)`)
+
+// atHome makes the files that a study names beside itself known to a copy elsewhere.
+func atHome(text, folder string) string {
+	return named.ReplaceAllStringFunc(text, func(s string) string {
+		m := named.FindStringSubmatch(s)
+		return m[1] + strconv.Quote(filepath.Join(folder, m[2]))
+	})
+}
+
 // train runs some parts of a set. The parts are written into a copy of the study.
 func (o *options) train(ctx context.Context, text []byte, set string, parts map[string]string, into results) error {
+	folder, err := filepath.Abs(filepath.Dir(o.study))
+	if err != nil {
+		return err
+	}
 	var b strings.Builder
-	for _, line := range strings.SplitAfter(string(text), "\n") {
+	for _, line := range strings.SplitAfter(atHome(string(text), folder), "\n") {
 		b.WriteString(line)
 		if strings.TrimSpace(line) == set+":" {
 			b.WriteString("    parts:\n")

@@ -101,6 +101,9 @@ func newSubmitCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "submit JOB.yaml",
 		Short: "Submit a job to a running cluster",
+		Long: `Submit a job to a running cluster: the job's file, or - for standard input. Relative
+paths in the job are taken from the folder of the file, or from the working directory;
+every node opens its own file at the whole path.`,
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			spec, src, err := job.Load(args[0], sets)

@@ -315,3 +315,26 @@ func TestStudyOnAMesh(t *testing.T) {
 		t.Errorf("exit %d: %s", r.code, r.stderr)
 	}
 }
+
+// TestFilesOfAStudy: a path is taken from the folder of the file that it is written in.
+func TestFilesOfAStudy(t *testing.T) {
+	study, root := studyFile(t, strings.NewReplacer(
+		"base:\n", "base: jobs/base.yaml\nwith: {env.params.modes_file: more.txt}\nunused:\n", "seeds: 2", "seeds: 1",
+	).Replace(smallStudy))
+	text := read(t, filepath.Dir(study), "study.yaml")
+	from, to := strings.Index(text, "unused:"), strings.Index(text, "axes:")
+	base := "env: {name: bitseq, params: {n: 8, k: 4, modes_file: modes.txt}}\npolicy: {hidden: [12]}\ntrain: {batch: 8, updates: 20}\neval: {every: 10}\n"
+	write(t, study, text[:from]+text[to:])
+	if err := os.Mkdir(filepath.Join(filepath.Dir(study), "jobs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(filepath.Dir(study), "jobs/base.yaml"), base)
+	write(t, filepath.Join(filepath.Dir(study), "more.txt"), "00000000\n11110000\n")
+	if out := ok(t, "experiment", "run", study, "--runs", root); !strings.Contains(out, "4 runs done") {
+		t.Errorf("says\n%s", out)
+	}
+	write(t, study, strings.Replace(text[:from]+text[to:], "with: {env.params.modes_file: more.txt}\n", "", 1))
+	if r := command(t, "experiment", "run", study, "--runs", root); r.code != exitBadInput || !strings.Contains(r.stderr, "jobs/modes.txt: no such file") || !strings.Contains(r.stderr, "jobs/base.yaml:1") {
+		t.Errorf("%+v", r)
+	}
+}

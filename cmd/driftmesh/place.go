@@ -67,6 +67,10 @@ func occupied(dir string, spec *job.Spec, mesh bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// Runs of before kept paths as they were written, from the working directory.
+	if err := old.Resolve(func(string) string { return "." }); err != nil {
+		return "", err
+	}
 	if d := otherJob(old, spec, mesh); d != nil {
 		return fmt.Sprintf("%s holds another run (%s is %s there, %s here)", dir, d.path, literal(d.old), literal(d.now)), nil
 	}

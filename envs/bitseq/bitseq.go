@@ -64,7 +64,7 @@ func Bind(c *Config) []params.Binding {
 		params.Float("beta", &c.Beta, "log R = -beta times the distance to the nearest mode / n"),
 		params.Int("modes", &c.Modes, "number of modes"),
 		params.Int("modes_seed", &c.ModesSeed, "what the modes are drawn from"),
-		params.Text("modes_file", &c.ModesFile, "a text file with one mode of n bits a line, in place of drawn ones"),
+		params.File("modes_file", &c.ModesFile, "a text file with one mode of n bits a line, in place of drawn ones"),
 		params.Text("sha256", &c.SHA256, "SHA-256 that modes_file must have, in hex; every node opens its own file"),
 		params.Int("threshold", &c.Threshold, "an object nearer than this to a mode counts as found; 0: a quarter of n"),
 	}

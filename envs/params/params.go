@@ -28,7 +28,7 @@ type Binding struct {
 // Info describes a parameter to people.
 type Info struct {
 	Name    string `json:"name"`
-	Type    string `json:"type"` // integer, number or text
+	Type    string `json:"type"` // integer, number, text, file, …
 	Default any    `json:"default"`
 	Doc     string `json:"doc"`
 }
@@ -49,6 +49,11 @@ func Float(name string, p *float64, doc string) Binding { return Binding{name, d
 
 // Text binds a string parameter.
 func Text(name string, p *string, doc string) Binding { return Binding{name, doc, textTarget{p}} }
+
+// File binds a parameter that names a file.
+func File(name string, p *string, doc string) Binding {
+	return Binding{name, doc, fileTarget{textTarget{p}}}
+}
 
 // Decode writes the given values to the bound variables; parameters not given
 // keep their defaults. All faults are reported, joined and in the order of
@@ -103,6 +108,10 @@ func unknown(bindings []Binding, name string, value any) error {
 	}
 	return fielderr.New(name, value, "no such parameter; "+OneOf(name, known))
 }
+
+type fileTarget struct{ textTarget }
+
+func (t fileTarget) kind() string { return "file" }
 
 type intTarget struct{ p *int }
 

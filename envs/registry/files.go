@@ -11,8 +11,8 @@ import (
 )
 
 // Environments are pure. Where one needs a file it is read here, once, when the
-// environment is opened. A path is relative to the working directory of the process
-// that opens it: in a mesh, of every node.
+// environment is opened. The paths of a job are whole ones by then (job.Load); in a
+// mesh every node opens its own file.
 
 func openBitseq(c bitseq.Config) (envs.Env, error) {
 	if c.ModesFile != "" {

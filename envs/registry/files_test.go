@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/driftmesh/driftmesh/envs/registry"
 	"github.com/driftmesh/driftmesh/internal/datafile"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
+	"github.com/driftmesh/driftmesh/internal/job"
 )
 
 // file writes a file and returns its path and hash.
@@ -59,5 +61,24 @@ func TestEnvironmentsFromFiles(t *testing.T) {
 		if !errors.As(err, &fault) || fault.Path != c.path || !strings.Contains(fault.Want, c.want) {
 			t.Errorf("%s %v: %v", c.name, c.params, err)
 		}
+	}
+}
+
+// TestJobsKnowTheFiles: what a job takes for files are the parameters that
+// environments declare as such.
+func TestJobsKnowTheFiles(t *testing.T) {
+	declared := map[string]job.EnvFile{}
+	for _, info := range registry.List() {
+		for _, p := range info.Params {
+			if p.Type != "file" {
+				continue
+			}
+			f := job.EnvFile{Param: p.Name}
+			f.Builtin, _ = p.Default.(string)
+			declared[info.Name] = f
+		}
+	}
+	if !reflect.DeepEqual(declared, job.EnvFiles) {
+		t.Errorf("environments declare %+v, jobs know %+v", declared, job.EnvFiles)
 	}
 }

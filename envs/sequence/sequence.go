@@ -61,7 +61,7 @@ func Default() Config {
 // Bind names the fields of c as parameters.
 func Bind(c *Config) []params.Binding {
 	return []params.Binding{
-		params.Text("table", &c.Table, "a CSV (.gz too) or Parquet file with a sequence and a value a row, or tfbind8, which is built in"),
+		params.File("table", &c.Table, "a CSV (.gz too) or Parquet file with a sequence and a value a row, or tfbind8, which is built in"),
 		params.Text("sha256", &c.SHA256, "SHA-256 that the file must have, in hex; every node opens its own file"),
 		params.Text("sequence_column", &c.SequenceColumn, "name of the column of sequences"),
 		params.Text("value_column", &c.ValueColumn, "name of the column of values"),

@@ -252,7 +252,7 @@ func (e *expansion) fill(c *Cell, kind string, base strictyaml.Part, file string
 	if err != nil {
 		return err
 	}
-	if err := spec.Resolve(filepath.Dir(file)); err != nil {
+	if err := spec.Resolve(func(field string) string { return e.folder(field, file, sets) }); err != nil {
 		return err
 	}
 	c.Spec, c.Budget = spec, float64(spec.Train.Updates)
@@ -270,6 +270,17 @@ func (e *expansion) fill(c *Cell, kind string, base strictyaml.Part, file string
 		kind += " on a mesh"
 	}
 	return c.digest(kind)
+}
+
+// folder is that of the file in which a cell's field is written: the study, where it
+// sets the field, or what it is part of, and otherwise that of the base.
+func (e *expansion) folder(field, base string, sets []setting) string {
+	for _, s := range sets {
+		if s.Path == field || strings.HasPrefix(field, s.Path+".") {
+			return e.study.dir
+		}
+	}
+	return filepath.Dir(base)
 }
 
 // seeds reads a number of seeds, counted from 0, or a list of them.

@@ -37,7 +37,7 @@ var fields = map[string]field{
 
 	"env":        {doc: "What to build: an environment and its parameters.", required: true},
 	"env.name":   {doc: "Environment, as `driftmesh envs list` prints it.", required: true},
-	"env.params": {doc: "Parameters of the environment; `driftmesh envs describe` lists them."},
+	"env.params": {doc: "Parameters of the environment; `driftmesh envs describe` lists them. A relative path of a file is taken from the folder of the job file."},
 
 	"reward":            {doc: "A program that whoever samples asks for rewards, in place of the environment's own; docs/PYTHON.md."},
 	"reward.command":    {doc: "Program and arguments, such as [python3, reward.py]: a file of a folder that driftmesh was given by --allow-plugins (train and up: the folder of the job file).", required: true},
@@ -68,7 +68,7 @@ var fields = map[string]field{
 	"loss.normaliser":    {doc: "Where log Z comes from: a trained scalar, fitted to each batch, or known (exact) where the environment is small enough or has a closed form.", enum: []string{"learned", "batch_mean", "batch_optimal", "leave_one_out", "running", "exact"}},
 	"loss.running_decay": {doc: "Weight of the past in the running normaliser.", max: 1, below: true},
 	"loss.log_z_init":    {doc: "First value of a learned log Z.", min: -inf, max: inf},
-	"loss.prior":         {doc: "Folder of a trained run whose sampler is to be tilted by the reward: it takes the place of P_B, and the job begins with its parameters. Default: none."},
+	"loss.prior":         {doc: "Folder of a trained run whose sampler is to be tilted by the reward: it takes the place of P_B, and the job begins with its parameters. A relative path is taken from the folder of the job file. Default: none."},
 
 	"loss.objective": {doc: "What the residuals are made of, as `driftmesh objectives list` prints it. Default: tb.", enum: []string{TB, SubTB, DB, FLDB, FM, ML}, optional: true},
 	"loss.lambda":    {doc: "subtb: a piece of n transitions has the weight lambda^n. Default: 0.9.", max: 1e3},

@@ -19,8 +19,10 @@ type Source = strictyaml.Source
 var ErrTooLarge = errors.New("too large for a job")
 
 // Load reads, decodes and validates a job file, with overrides "path=value"
-// on top; see Parse. A data file is named by its whole path then, whatever the
-// working directory is: see Resolve. Errors of reading wrap those of package os.
+// on top; see Parse. The path "-" is standard input. Files are named by their whole
+// paths then: relative ones are taken from the folder of the job file, or the working
+// directory for standard input, also those of overrides. Errors of reading wrap those
+// of package os.
 func Load(path string, sets []string) (*Spec, *Source, error) {
 	data, err := readCapped(path)
 	if err != nil {
@@ -30,26 +32,19 @@ func Load(path string, sets []string) (*Spec, *Source, error) {
 	if err != nil {
 		return nil, src, err
 	}
-	return spec, src, spec.Resolve(filepath.Dir(path))
-}
-
-// Resolve makes the path of the data file, if there is one and it is relative, an
-// absolute one: it is taken from a folder, that of the job file.
-func (s *Spec) Resolve(folder string) error {
-	if s.Data == nil || filepath.IsAbs(s.Data.File) {
-		return nil
-	}
-	path, err := filepath.Abs(filepath.Join(folder, s.Data.File))
-	if err != nil {
-		return fmt.Errorf("data.file: %w", err)
-	}
-	s.Data = &Data{File: path, Share: s.Data.Share}
-	return nil
+	return spec, src, spec.Resolve(func(string) string { return filepath.Dir(path) })
 }
 
 // readCapped looks before it reads: a mistaken path may lead to gigabytes, or
 // to a device that never ends.
 func readCapped(path string) ([]byte, error) {
+	if path == "-" {
+		data, err := io.ReadAll(io.LimitReader(os.Stdin, maxEncoded+1))
+		if err != nil {
+			return nil, fmt.Errorf("job on standard input: %w", err)
+		}
+		return data, nil // Parse refuses what is too large
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("job file: %w", err)

@@ -33,12 +33,12 @@ class Client:
         if not self.binary:
             raise FileNotFoundError("no driftmesh binary: put it on the PATH, or say Client(binary=...)")
 
-    def _run(self, *args, servers=True) -> str:
+    def _run(self, *args, servers=True, text="") -> str:
         command = [self.binary, *map(str, args)]
         if servers:
             for s in self.servers:
                 command += ["--server", s]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run(command, input=text, capture_output=True, text=True)
         if done.returncode != 0:
             lines = [l for l in done.stderr.splitlines() if l.strip()]
             message = "\n".join(l.removeprefix("driftmesh: ") for l in lines) or f"driftmesh ended with {done.returncode}"
@@ -46,14 +46,14 @@ class Client:
         return done.stdout
 
     def submit(self, job, sets=(), allow_plugins=()) -> str:
-        """Submits a job: the path of a job file, or a dict. Returns its name."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = job
-            if isinstance(job, dict):
-                path = pathlib.Path(folder, str(job.get("name", "job")) + ".yaml")
-                path.write_text(json.dumps(job))  # JSON is YAML
-            args = [a for s in sets for a in ("--set", s)] + [a for d in allow_plugins for a in ("--allow-plugins", d)]
-            return json.loads(self._run("submit", path, "--json", *args))["job"]
+        """Submits a job: the path of a job file, or a dict. Relative paths in the job
+        are taken from the file's folder, those of a dict from the working directory.
+        Returns its name."""
+        path, text = job, ""
+        if isinstance(job, dict):
+            path, text = "-", json.dumps({"name": "job", **job})  # JSON is YAML
+        args = [a for s in sets for a in ("--set", s)] + [a for d in allow_plugins for a in ("--allow-plugins", d)]
+        return json.loads(self._run("submit", path, "--json", *args, text=text))["job"]
 
     def status(self, job=None) -> dict:
         """The cluster, or one job of it (its entry in "jobs")."""

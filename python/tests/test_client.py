@@ -83,6 +83,16 @@ class Mesh(unittest.TestCase):
         self.assertIn(name, [j["id"] for j in c.status()["jobs"]])
         with self.assertRaises(driftmesh.DriftmeshError):
             c.submit({"name": "bad", "env": {"name": "hypergird"}})
+        home = os.getcwd()
+        with tempfile.TemporaryDirectory() as folder:  # a dict's paths are from here
+            try:
+                os.chdir(folder)
+                pathlib.Path("modes.txt").write_text("00000000\n11110000\n")
+                env = {"name": "bitseq", "params": {"n": 8, "k": 4, "modes_file": "modes.txt"}}
+                self.assertEqual(c.submit({"name": "python-dict", "env": env, "train": {"updates": 1}}), "python-dict")
+                self.assertEqual([s["status"] for s in c.watch("python-dict", every=0.1)][-1], "finished")
+            finally:
+                os.chdir(home)
 
 
 if __name__ == "__main__":

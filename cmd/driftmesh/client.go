@@ -104,7 +104,7 @@ func newSubmitCmd() *cobra.Command {
 		Long: `Submit a job to a running cluster: the job's file, or - for standard input. Relative
 paths in the job are taken from the folder of the file, or from the working directory;
 every node opens its own file at the whole path.`,
-		Args:  cobra.ExactArgs(1),
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			spec, src, err := job.Load(args[0], sets)
 			if err != nil {

@@ -333,6 +333,19 @@ func TestFilesOfAStudy(t *testing.T) {
 	if out := ok(t, "experiment", "run", study, "--runs", root); !strings.Contains(out, "4 runs done") {
 		t.Errorf("says\n%s", out)
 	}
+	modes := filepath.Join(filepath.Dir(study), "more.txt")
+	write(t, modes, "00000000\n11111111\n")
+	if r := command(t, "experiment", "run", study, "--runs", root); r.code != exitBadInput || !strings.Contains(r.stderr, "the study has changed: 4 runs are new") {
+		t.Errorf("other modes: exit %d: %s", r.code, r.stderr)
+	}
+	if err := os.Rename(modes, filepath.Join(filepath.Dir(study), "moved.txt")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(filepath.Dir(study), "moved.txt"), "00000000\n11110000\n")
+	write(t, study, strings.Replace(text[:from]+text[to:], "more.txt", "moved.txt", 1))
+	if out := ok(t, "experiment", "run", study, "--runs", root); !strings.Contains(out, "4 of them done before") {
+		t.Errorf("the same file elsewhere:\n%s", out)
+	}
 	write(t, study, strings.Replace(text[:from]+text[to:], "with: {env.params.modes_file: more.txt}\n", "", 1))
 	if r := command(t, "experiment", "run", study, "--runs", root); r.code != exitBadInput || !strings.Contains(r.stderr, "jobs/modes.txt: no such file") || !strings.Contains(r.stderr, "jobs/base.yaml:1") {
 		t.Errorf("%+v", r)

@@ -50,6 +50,10 @@ func TestPluginsInStudies(t *testing.T) {
 	if out := ok(t, "experiment", "run", study, "--runs", root); !strings.Contains(out, "4 runs done, 0 of them diverged") {
 		t.Errorf("says\n%s", out)
 	}
+	write(t, filepath.Join(filepath.Dir(study), "reward.py"), string(program)+"\n# another reward\n")
+	if r := command(t, "experiment", "run", study, "--runs", root); r.code != exitBadInput || !strings.Contains(r.stderr, "the study has changed: 4 runs are new") {
+		t.Errorf("another program: %+v", r)
+	}
 	r := command(t, "experiment", "run", study, "--runs", filepath.Join(root, "other"), "--allow-plugins", t.TempDir())
 	if r.code != exitBadInput || !strings.Contains(r.stderr, "reward.command") {
 		t.Errorf("a program ran without permission: %+v", r)

@@ -19,6 +19,7 @@ import (
 type expansion struct {
 	study    *Study
 	checks   Checks
+	named    contents
 	at       string // path of the section in the file
 	section  section
 	filters  [][][]setting // a cell stays if it matches one of each list that is not empty
@@ -246,7 +247,7 @@ func (e *expansion) fill(c *Cell, kind string, base strictyaml.Part, file string
 				return src.Locate(fielderr.Prefix("params", err))
 			}
 		}
-		return c.digest(kind)
+		return c.digest(kind, e.named)
 	}
 	spec, src, err := job.Decode(file, base, replaced)
 	if err != nil {
@@ -269,7 +270,7 @@ func (e *expansion) fill(c *Cell, kind string, base strictyaml.Part, file string
 	if e.checks.Mesh {
 		kind += " on a mesh"
 	}
-	return c.digest(kind)
+	return c.digest(kind, e.named)
 }
 
 // folder is that of the file in which a cell's field is written: the study, where it

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/driftmesh/driftmesh/internal/datafile"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/strictyaml"
@@ -119,7 +118,7 @@ func (s *Study) Plan(name string, checks Checks) (*Plan, error) {
 		parts = []part{{Name: s.Name}}
 	}
 	var errs []error
-	cells, tasks := 0, 0
+	cells, tasks, named := 0, 0, contents{}
 	for _, p := range parts {
 		c := choice{Name: p.Name}
 		if len(set.Parts) > 0 {
@@ -129,7 +128,7 @@ func (s *Study) Plan(name string, checks Checks) (*Plan, error) {
 			}
 			c = set.Parts[i]
 		}
-		e := &expansion{study: s, checks: checks, at: "parts." + p.Name + ".", section: p.section.over(s.doc.section)}
+		e := &expansion{study: s, checks: checks, named: named, at: "parts." + p.Name + ".", section: p.section.over(s.doc.section)}
 		if len(s.doc.Parts) == 0 {
 			e.at = ""
 		}
@@ -248,22 +247,12 @@ func (c *Cell) taskID(seed uint64) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// digest identifies what a cell computes. A job's name changes no result.
-func (c *Cell) digest(kind string) error {
-	var content any = c.Params
+// digest identifies what a cell computes.
+func (c *Cell) digest(kind string, named contents) error {
+	data, err := json.Marshal(c.Params)
 	if c.Spec != nil {
-		spec := *c.Spec
-		spec.Name, spec.Seed = "cell", 0
-		if d := spec.Data; d != nil { // what the file holds decides, not where it is
-			file, err := datafile.Read(d.File)
-			if err != nil {
-				return fmt.Errorf("data.file: %w", err)
-			}
-			spec.Data = &job.Data{File: file.SHA256, Share: d.Share}
-		}
-		content = &spec
+		data, err = named.encode(*c.Spec)
 	}
-	data, err := json.Marshal(content)
 	if err != nil {
 		return fmt.Errorf("cell %s of %s: %w", c.Name, c.Part, err)
 	}

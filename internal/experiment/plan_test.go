@@ -13,6 +13,8 @@ import (
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/runs"
+	"github.com/driftmesh/driftmesh/internal/safetensors"
 )
 
 const grid = `name: grid
@@ -324,4 +326,65 @@ func FuzzStudy(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestDigestsStay: cells that name no file keep the folders of runs that are there.
+func TestDigestsStay(t *testing.T) {
+	s, err := Parse("fixed.yaml", []byte("name: fixed\nbase: {env: {name: hypergrid, params: {dim: 2}}}\naxes: {train.lag: [0, 50]}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.Plan("", Checks{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{
+		"103c93e47a51f2f8a7b3c7b02acc84abab1088c488cbbc8fa194fa23941a309b",
+		"0600c5a4fb95c9c845cb1739f169a462a74c00e52d3ae5e1ed3d919b06660492",
+	} {
+		if got := p.Parts[0].Cells[i].Digest; got != want {
+			t.Errorf("%s has the digest %s, before %s", p.Parts[0].Cells[i].Name, got, want)
+		}
+	}
+}
+
+// TestPriorsInDigests: what a prior has learned decides, not where it is or how far
+// its optimiser.
+func TestPriorsInDigests(t *testing.T) {
+	dir := t.TempDir()
+	prior := func(name string, params []float32, moments string) string {
+		path := filepath.Join(dir, name)
+		r, err := runs.Create(path, runs.Info{Name: name}, []byte("name: prior\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = r.SaveCheckpoint(&runs.Checkpoint{
+			Spec: []byte(`{"name":"prior"}`), Layout: []runs.Param{{Name: "w", Shape: []int{2}, Group: "forward"}}, Params: params,
+			Optimiser: []safetensors.Tensor{safetensors.FromBytes("learner_state", []byte(moments))},
+		})
+		if err := errors.Join(err, r.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	digest := func(path string) string {
+		c := &Cell{Spec: job.Default()}
+		c.Spec.Loss.Prior = path
+		if err := c.digest(Train, contents{}); err != nil {
+			t.Fatal(err)
+		}
+		return c.Digest
+	}
+	a := digest(prior("a", []float32{1, 2}, "x"))
+	if b := digest(prior("b", []float32{1, 2}, "y")); b != a {
+		t.Error("the same prior elsewhere is another cell")
+	}
+	if c := digest(prior("c", []float32{1, 3}, "x")); c == a {
+		t.Error("another prior is the same cell")
+	}
+	c := &Cell{Spec: job.Default()}
+	c.Spec.Loss.Prior = filepath.Join(dir, "nowhere")
+	if err := c.digest(Train, contents{}); err == nil || !strings.Contains(err.Error(), "loss.prior: ") {
+		t.Errorf("no prior: %v", err)
+	}
 }

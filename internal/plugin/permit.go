@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
@@ -50,6 +51,28 @@ func resolve(dir string, command []string) ([]string, error) {
 		python = command[0]
 	}
 	return append([]string{python, path}, command[2:]...), nil
+}
+
+// Find returns the file of the folders that a command of a job runs: the program, or
+// the script. Where this process may run none, the error wraps ErrForbidden.
+func Find(command []string) (string, error) {
+	hostsMu.Lock()
+	defer hostsMu.Unlock()
+	faults := []error{ErrForbidden}
+	for _, h := range slices.Backward(hosts) {
+		for _, dir := range h.dirs {
+			args, err := resolve(dir, command)
+			if err != nil {
+				faults = append(faults, err)
+				continue
+			}
+			if interpreters[command[0]] {
+				return args[1], nil
+			}
+			return args[0], nil
+		}
+	}
+	return "", errors.Join(faults...)
 }
 
 // inside finds a regular file of the folder; links may not lead out of it.

@@ -30,6 +30,15 @@ func Within(ctx context.Context, s States) {
 	}
 }
 
+// Programmed is an Env that other programs answer for.
+type Programmed interface {
+	Env
+	// Programs tells, by the field of a job that names each program, what its answers
+	// depend on: a hash that the program gives of itself. One that gives none is left
+	// out. Programs that do not run yet are started.
+	Programs(ctx context.Context) (map[string]string, error)
+}
+
 // Lister is an Env that becomes an Enumerable by work that may fail.
 type Lister interface {
 	Env

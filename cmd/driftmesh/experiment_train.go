@@ -102,6 +102,10 @@ func openTask(ctx context.Context, dir string, spec *job.Spec) (*session, *param
 	if err != nil {
 		return nil, nil, err
 	}
+	programs, err := programsOf(ctx, u.Env)
+	if err != nil {
+		return nil, nil, err
+	}
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, nil, err
 	}
@@ -114,7 +118,7 @@ func openTask(ctx context.Context, dir string, spec *job.Spec) (*session, *param
 	if err != nil {
 		return nil, nil, err
 	}
-	return &session{spec: spec, run: run, out: io.Discard}, u, nil
+	return &session{spec: spec, run: run, out: io.Discard, programs: programs}, u, nil
 }
 
 // resumeTask returns nil where there is no checkpoint, or where it is not all
@@ -131,21 +135,27 @@ func resumeTask(ctx context.Context, dir string, spec *job.Spec) (*session, *par
 	if err != nil {
 		return nil, nil, err
 	}
+	s := &session{spec: spec, out: io.Discard, resumed: c}
+	if s.programs, err = programsOf(ctx, u.Env); err != nil {
+		return nil, nil, err
+	}
+	if s.samePrograms() != nil {
+		return nil, nil, nil
+	}
 	if err := restore(u, c); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	if got, err := u.Refill(ctx, nil); err != nil || got.Needed {
 		return nil, nil, err
 	}
-	run, err := runs.Open(dir, runs.Session{Started: time.Now(), Command: os.Args, From: c.Version, Machine: runs.ThisMachine()})
+	s.run, err = runs.Open(dir, runs.Session{Started: time.Now(), Command: os.Args, From: c.Version, Machine: runs.ThisMachine()})
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &session{spec: spec, run: run, out: io.Discard, resumed: c}
-	err = run.TruncateAfter(c.Version)
+	err = s.run.TruncateAfter(c.Version)
 	timings, readErr := runs.ReadTimings(dir)
 	if err := errors.Join(err, readErr); err != nil {
-		return nil, nil, errors.Join(err, run.Close())
+		return nil, nil, errors.Join(err, s.run.Close())
 	}
 	if n := len(timings); n > 0 {
 		s.seconds, s.evalSeconds = float64(timings[n-1].Seconds), float64(timings[n-1].EvalSeconds)

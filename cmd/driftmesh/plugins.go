@@ -1,15 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/internal/plugin"
 )
 
@@ -65,4 +70,24 @@ func permitted(cmd *cobra.Command, dirs []string, run func() error) (err error) 
 		}
 	}()
 	return run()
+}
+
+// programsOf is what the plugins of an environment say of themselves, by the field that
+// names each.
+func programsOf(ctx context.Context, env envs.Env) (map[string]string, error) {
+	if p, ok := env.(envs.Programmed); ok {
+		return p.Programs(ctx)
+	}
+	return nil, nil
+}
+
+// samePrograms refuses to go on with a plugin that is not the one that the run has been
+// trained with: half of it would have learned another reward.
+func (s *session) samePrograms() error {
+	for _, field := range slices.Sorted(maps.Keys(s.resumed.Programs)) {
+		if was, is := s.resumed.Programs[field], s.programs[field]; is != was {
+			return userFault{fmt.Errorf("%s: the program, or a file that it depends on, has changed since version %d: its hash is %.12s and was %.12s; --set name=NEW trains another run with it, --fresh starts this one over", field, s.resumed.Version, cmp.Or(is, "none"), was)}
+		}
+	}
+	return nil
 }

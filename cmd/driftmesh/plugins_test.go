@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"os/exec"
@@ -204,5 +205,42 @@ func TestInterruptedWhileAsked(t *testing.T) {
 				t.Errorf("it went on to\n%s\nundisturbed\n%s", a, b)
 			}
 		})
+	}
+}
+
+// TestResumedWithAnotherProgram: a run does not go on with a program, or a file that it
+// depends on, that has changed.
+func TestResumedWithAnotherProgram(t *testing.T) {
+	plugintest.Need(t)
+	dir := t.TempDir()
+	path, program := filepath.Join(dir, "job.yaml"), filepath.Join(dir, "reward.py")
+	const text = "import driftmesh\n\n@driftmesh.reward(objects=driftmesh.numbers, data=['floor.txt'])\ndef reward(x):\n    return 1.0 + x.sum(axis=1)\n\ndriftmesh.serve(reward)\n"
+	write(t, program, text)
+	write(t, filepath.Join(dir, "floor.txt"), "1\n")
+	write(t, path, "env: {name: hypergrid, params: {dim: 2, height: 4}}\nreward: {command: [python3, reward.py]}\npolicy: {hidden: [8]}\ntrain: {batch: 4, updates: 20}\n")
+	train := func(args ...string) result {
+		return command(t, append([]string{"train", path, "--plain", "--runs", filepath.Join(dir, "runs")}, args...)...)
+	}
+	if r := train(); r.code != exitOK {
+		t.Fatalf("%+v", r)
+	}
+	if r := train("--set", "train.updates=30"); r.code != exitOK || !strings.Contains(r.stdout, "resuming at version 20") {
+		t.Errorf("the same program: %+v", r)
+	}
+	for name, changed := range map[string]string{"reward.py": text + "# another\n", "floor.txt": "2\n"} {
+		old := read(t, dir, name)
+		write(t, filepath.Join(dir, name), changed)
+		before := contents(t, filepath.Join(dir, "runs"))
+		r := train("--set", "train.updates=40")
+		if r.code != exitBadInput || !strings.Contains(r.stderr, "reward.command: the program, or a file that it depends on, has changed since version 30") || !strings.Contains(r.stderr, "--fresh") {
+			t.Errorf("another %s: %+v", name, r)
+		}
+		if after := contents(t, filepath.Join(dir, "runs")); !maps.Equal(before, after) {
+			t.Errorf("%s: changed files: %v", name, changes(before, after))
+		}
+		write(t, filepath.Join(dir, name), old)
+	}
+	if r := train("--set", "train.updates=40"); r.code != exitOK || !strings.Contains(r.stdout, "resuming at version 30") {
+		t.Errorf("the program is back: %+v", r)
 	}
 }

@@ -75,6 +75,8 @@ type session struct {
 	resumed *runs.Checkpoint
 	// Training and evaluation time so far, over all processes of the run.
 	seconds, evalSeconds float64
+	// programs are the plugins of the job, as they are now.
+	programs map[string]string
 }
 
 // meshDir is the folder inside a run's that holds the nodes of `up`. Where it
@@ -85,6 +87,10 @@ const meshDir = "mesh"
 // folder is runs/<name>, or one beside it that place finds.
 func openSession(cmd *cobra.Command, f *jobFlags, spec *job.Spec, u *paramserver.Updater, mesh bool) (*session, error) {
 	s := &session{spec: spec, out: cmd.OutOrStdout()}
+	var err error
+	if s.programs, err = programsOf(cmd.Context(), u.Env); err != nil {
+		return nil, err
+	}
 	dir, err := s.place(f, mesh)
 	if err != nil {
 		return nil, err
@@ -107,7 +113,7 @@ func openSession(cmd *cobra.Command, f *jobFlags, spec *job.Spec, u *paramserver
 	}
 	if err == nil && s.resumed != nil {
 		here.From = s.resumed.Version
-		if err = restore(u, s.resumed); err != nil {
+		if err = errors.Join(s.samePrograms(), restore(u, s.resumed)); err != nil {
 			err = fmt.Errorf("%s: %w", dir, err)
 		}
 	}
@@ -160,7 +166,7 @@ func (s *session) checkpoint(u *paramserver.Updater, params []float32, private [
 	}
 	return s.run.SaveCheckpoint(&runs.Checkpoint{
 		Generation: generation, Version: version, Trajectories: trajectories,
-		Spec: spec, Layout: layoutOf(u.Layout()), Params: params,
+		Spec: spec, Programs: s.programs, Layout: layoutOf(u.Layout()), Params: params,
 		Optimiser: []safetensors.Tensor{safetensors.FromBytes(privateTensor, private)},
 	})
 }

@@ -119,6 +119,23 @@ func specOf(hello *plugin.Reply) (envs.Spec, error) {
 // Spec implements envs.Env.
 func (e *Env) Spec() envs.Spec { return e.spec }
 
+// Programs implements envs.Programmed.
+func (e *Env) Programs(context.Context) (map[string]string, error) {
+	return told(nil, "env.params.command", e.first), nil
+}
+
+// told adds what a program says of itself.
+func told(programs map[string]string, field string, hello *plugin.Reply) map[string]string {
+	if hello.Data == "" {
+		return programs
+	}
+	if programs == nil {
+		programs = map[string]string{}
+	}
+	programs[field] = hello.Data
+	return programs
+}
+
 // NewStates implements envs.Env.
 func (e *Env) NewStates(n int) envs.States {
 	first, err := e.nodes(e.first, 1)

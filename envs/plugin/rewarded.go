@@ -49,6 +49,23 @@ func Reward(base envs.Env, r *job.Reward) envs.Env {
 // Ready implements envs.Remote.
 func (e *Rewarded) Ready() error { return e.why }
 
+// Programs implements envs.Programmed.
+func (e *Rewarded) Programs(ctx context.Context) (programs map[string]string, err error) {
+	if base, ok := e.Env.(envs.Programmed); ok {
+		if programs, err = base.Programs(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if e.why != nil {
+		return programs, nil
+	}
+	hello, err := e.pool.Hello(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return told(programs, "reward.command", hello), nil
+}
+
 // NewStates implements envs.Env.
 func (e *Rewarded) NewStates(n int) envs.States {
 	return &rewardedStates{States: e.Env.NewStates(n), env: e, ctx: context.Background()}

@@ -52,8 +52,11 @@ type Checkpoint struct {
 	Version      int64           // optimiser steps since the job began
 	Trajectories uint64          // trained on since the job began
 	Spec         json.RawMessage // job spec as JSON
-	Layout       []Param
-	Params       []float32 // flat, in the order of Layout
+	// Programs are hashes that the plugins of the job gave of themselves, by the field
+	// that names each.
+	Programs map[string]string
+	Layout   []Param
+	Params   []float32 // flat, in the order of Layout
 	// Optimiser holds moments, counters and whatever else the learner keeps
 	// for itself, as the learner names it.
 	Optimiser []safetensors.Tensor
@@ -69,6 +72,7 @@ type state struct {
 	Files         map[string]fileState `json:"files"`
 	Layout        []Param              `json:"layout"`
 	Spec          json.RawMessage      `json:"spec"`
+	Programs      map[string]string    `json:"programs,omitempty"`
 }
 
 type fileState struct {
@@ -142,7 +146,7 @@ func saveCheckpoint(dir string, c *Checkpoint) error {
 	st := state{
 		Format: checkpointFormat, FormatVersion: checkpointVersion,
 		Generation: c.Generation, Version: c.Version, Trajectories: c.Trajectories,
-		Files: map[string]fileState{}, Layout: c.Layout, Spec: c.Spec,
+		Files: map[string]fileState{}, Layout: c.Layout, Spec: c.Spec, Programs: c.Programs,
 	}
 	for name, tensors := range map[string][]safetensors.Tensor{ParamsFile: params, OptimiserFile: c.Optimiser} {
 		if st.Files[name], err = writeTensors(filepath.Join(next, name), tensors); err != nil {

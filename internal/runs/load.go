@@ -84,7 +84,7 @@ func loadFrom(dir string) (*Checkpoint, error) {
 	}
 	c := &Checkpoint{
 		Generation: st.Generation, Version: st.Version, Trajectories: st.Trajectories,
-		Spec: st.Spec, Layout: st.Layout, Optimiser: files[OptimiserFile].Tensors,
+		Spec: st.Spec, Programs: st.Programs, Layout: st.Layout, Optimiser: files[OptimiserFile].Tensors,
 	}
 	if c.Params, err = flatten(files[ParamsFile], st.Layout); err != nil {
 		return nil, err

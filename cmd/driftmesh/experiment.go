@@ -175,11 +175,14 @@ func runExperiment(cmd *cobra.Command, f *experimentFlags, path string) error {
 // showProgress prints a line per finished run.
 func showProgress(out io.Writer, r *experiment.Runner, p experiment.Progress) {
 	if p.Last == nil {
-		reused := ""
-		if p.Reused > 0 {
-			reused = fmt.Sprintf(", %d of them done before", p.Reused)
+		more := ""
+		if n := r.Plan.Results(); n > p.Total {
+			more = fmt.Sprintf(" for %d results, for cells that are alike share theirs", n)
 		}
-		fmt.Fprintf(out, "%s, %s: %d runs%s; %d at once\n", r.Plan.Study, r.Plan.Set, p.Total, reused, r.Parallel)
+		if p.Reused > 0 {
+			more += fmt.Sprintf(", %d of them done before", p.Reused)
+		}
+		fmt.Fprintf(out, "%s, %s: %d runs%s; %d at once\n", r.Plan.Study, r.Plan.Set, p.Total, more, r.Parallel)
 		return
 	}
 	var b strings.Builder

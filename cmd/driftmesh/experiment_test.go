@@ -351,3 +351,20 @@ func TestFilesOfAStudy(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestSharedRunsCountOnce: what two parts have in common is one run, from the first
+// line to the last.
+func TestSharedRunsCountOnce(t *testing.T) {
+	text := smallStudy[:strings.Index(smallStudy, "axes:")] + "seeds: 2\nmetrics: [tv]\nparts:\n" +
+		"  one: {axes: {loss.divergence: [reverse_kl, hellinger]}}\n  two: {axes: {loss.divergence: [hellinger, \"alpha:0.5\"]}}\n"
+	study, root := studyFile(t, text)
+	out := ok(t, "experiment", "run", study, "--runs", root)
+	for _, want := range []string{"small, all: 6 runs for 8 results, for cells that are alike share theirs;", "6 of 6", "small, all: 6 runs done, 0 of them diverged"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("does not say %q:\n%s", want, out)
+		}
+	}
+	if out := ok(t, "experiment", "list", study, "--runs", root); !strings.Contains(out, "6 of 6 runs done") {
+		t.Errorf("list says\n%s", out)
+	}
+}

@@ -242,6 +242,19 @@ func (p *Plan) Tasks() []Task {
 	return out
 }
 
+// Results is the number of cells × seeds, of which several may be one task.
+func (p *Plan) Results() int {
+	n := 0
+	for _, part := range p.Parts {
+		for _, c := range part.Cells {
+			if c.Refused == "" {
+				n += len(part.Seeds)
+			}
+		}
+	}
+	return n
+}
+
 func (c *Cell) taskID(seed uint64) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", c.Digest, seed))
 	return hex.EncodeToString(sum[:8])

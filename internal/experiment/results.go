@@ -33,10 +33,15 @@ func (r *Runner) Collect() (*Results, error) {
 	return out, nil
 }
 
-// Count returns the numbers of tasks that are done, diverged, and in all;
-// refused combinations are none.
+// Count returns the numbers of runs that are done, diverged, and in all. One that
+// several cells share counts once, and refused combinations are none.
 func (r *Results) Count() (done, diverged, total int) {
+	seen := map[string]bool{}
 	for _, rec := range r.Records {
+		if rec.ID != "" && seen[rec.ID] {
+			continue
+		}
+		seen[rec.ID] = true
 		switch rec.Status {
 		case Refused:
 			continue

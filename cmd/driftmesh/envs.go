@@ -52,8 +52,9 @@ func newEnvsDescribeCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "describe NAME",
 		Short: "Print the exact facts about an environment",
-		Long: `Print the exact facts about an environment: its number of objects (cells), its
-longest trajectory, log Z, modes and largest reward, as far as they are known.`,
+		Long: `Print the exact facts about an environment: its number of objects, its longest
+trajectory, log Z, modes and largest reward, as far as they are known. As JSON the
+number of objects is "cells".`,
 		Example: "  driftmesh envs describe hypergrid --set dim=3 --set height=9 --set r0=0.05 --json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -65,7 +66,7 @@ longest trajectory, log Z, modes and largest reward, as far as they are known.`,
 			if err != nil {
 				return err
 			}
-			d := envDescription{Name: args[0], Params: params, Facts: envs.FactsOf(env)}
+			d := envDescription{Name: args[0], Params: params, Facts: envs.FactsOf(env), points: env.Spec().ActionDim}
 			if asJSON {
 				return writeEnvJSON(cmd.OutOrStdout(), d)
 			}
@@ -83,6 +84,7 @@ type envDescription struct {
 	Name   string         `json:"name"`
 	Params map[string]any `json:"params"`
 	envs.Facts
+	points int // coordinates of an object that is a point; 0 for others
 }
 
 func (d envDescription) writeText(w io.Writer) error {
@@ -104,7 +106,11 @@ func (d envDescription) writeText(w io.Writer) error {
 		}
 		fmt.Fprintf(table, "  %s\t%s\n", name, text)
 	}
-	row("cells", d.Cells)
+	if d.points > 0 {
+		fmt.Fprintf(table, "  objects\tpoints of R^%d\n", d.points)
+	} else {
+		row("objects", d.Cells)
+	}
 	fmt.Fprintf(table, "  max_steps\t%d\n", d.MaxSteps)
 	row("log_z", d.LogZ)
 	row("modes", d.Modes)

@@ -12,6 +12,8 @@ func TestEnvsDraw(t *testing.T) {
 	for name, args := range map[string][]string{
 		"map":   {"hypergrid", "--set", "dim=2", "--set", "reward=deceptive"},
 		"curve": {"bitseq", "--set", "n=8", "--set", "k=2", "--set", "modes=3"},
+		"plane": {"diffusion"},
+		"wells": {"diffusion", "--set", "target=manywell", "--set", "dim=2"},
 		"flat":  {"ising", "--set", "l1=3", "--set", "l2=3", "--set", "sigma=0"},
 	} {
 		path := filepath.Join(t.TempDir(), name+".png")
@@ -37,6 +39,7 @@ func TestEnvsDraw(t *testing.T) {
 	}{
 		{"--out", []string{"draw", "hypergrid"}},
 		{"can be listed", []string{"draw", "bitseq", "--out", path}},
+		{"params.dim: got 10; want 2", []string{"draw", "diffusion", "--set", "target=funnel", "--out", path}},
 		{"params.height", []string{"draw", "hypergrid", "--set", "height=1", "--out", path}},
 	} {
 		if _, err := runEnvs(t, c.args...); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -57,7 +57,15 @@ func TestEnvsText(t *testing.T) {
 			}
 		}
 	}
-	out, _ := runEnvs(t, "describe", "hypergrid", "--set", "height=4")
+	out, _ := runEnvs(t, "describe", "diffusion")
+	if !strings.Contains(out, "points of R^2") || strings.Contains(out, "cells") {
+		t.Errorf("of points:\n%s", out)
+	}
+	out, _ = runEnvs(t, "describe", "bitseq", "--set", "n=8", "--set", "k=4", "--set", "modes=3")
+	if !strings.Contains(out, "objects     256") || strings.Contains(out, "cells") {
+		t.Errorf("of strings:\n%s", out)
+	}
+	out, _ = runEnvs(t, "describe", "hypergrid", "--set", "height=4")
 	if !strings.Contains(out, "unknown or none") {
 		t.Errorf("no modes, yet:\n%s", out)
 	}

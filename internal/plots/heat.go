@@ -15,7 +15,10 @@ type Heat struct {
 	Title          string
 	XLabel, YLabel string // of columns and rows
 	Rows, Cols     int
-	Panels         []Panel
+	// X and Y, where they are set, are the coordinates at the two ends of the columns
+	// and of the rows, which are numbered otherwise.
+	X, Y   [2]float64
+	Panels []Panel
 }
 
 // Panel is one matrix, row-major.
@@ -90,9 +93,9 @@ func (h Heat) panel(c draw.Canvas, p Panel, area vg.Rectangle, first bool) {
 	small := textStyle(tickSize, faint.light, false)
 	under := top(small)
 	under.XAlign = draw.XCenter
-	for _, col := range cellTicks(h.Cols) {
-		x := area.Min.X + area.Size().X*vg.Length((float64(col)+0.5)/float64(h.Cols))
-		c.FillText(under, vg.Point{X: x, Y: area.Min.Y - 3}, fmt.Sprint(col))
+	for _, t := range cellTicks(h.Cols, h.X) {
+		x := area.Min.X + area.Size().X*vg.Length(t.value)
+		c.FillText(under, vg.Point{X: x, Y: area.Min.Y - 3}, t.label)
 	}
 	label := top(textStyle(labelSize, ink.light, false))
 	label.XAlign = draw.XCenter
@@ -101,9 +104,9 @@ func (h Heat) panel(c draw.Canvas, p Panel, area vg.Rectangle, first bool) {
 	if first {
 		beside := small
 		beside.XAlign, beside.YAlign = draw.XRight, draw.YCenter
-		for _, row := range cellTicks(h.Rows) {
-			y := area.Min.Y + area.Size().Y*vg.Length((float64(row)+0.5)/float64(h.Rows))
-			c.FillText(beside, vg.Point{X: area.Min.X - 4, Y: y + small.FontExtents().Descent}, fmt.Sprint(row))
+		for _, t := range cellTicks(h.Rows, h.Y) {
+			y := area.Min.Y + area.Size().Y*vg.Length(t.value)
+			c.FillText(beside, vg.Point{X: area.Min.X - 4, Y: y + small.FontExtents().Descent}, t.label)
 		}
 		turned := textStyle(labelSize, ink.light, false)
 		turned.Rotation, turned.XAlign = math.Pi/2, draw.XCenter
@@ -129,17 +132,23 @@ func (p Panel) colours() (colourMap, scale) {
 	return m, scale{lo: p.Lo, hi: p.Hi, log: p.Log}
 }
 
-// cellTicks numbers the cells of an axis, at most nine of them.
-func cellTicks(n int) []int {
+// cellTicks are labels by their places in [0, 1]: of coordinates, or of the cells of
+// an axis, at most nine of them.
+func cellTicks(n int, ends [2]float64) (out []tick) {
+	if s := (scale{lo: ends[0], hi: ends[1]}); s.lo < s.hi {
+		for _, t := range s.ticks(5) {
+			out = append(out, tick{value: s.at(t.value), label: t.label})
+		}
+		return out
+	}
 	step := 1
 	for _, s := range []int{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000} {
 		if step = s; n <= 9*s {
 			break
 		}
 	}
-	var out []int
 	for i := 0; i < n; i += step {
-		out = append(out, i)
+		out = append(out, tick{value: (float64(i) + 0.5) / float64(n), label: fmt.Sprint(i)})
 	}
 	return out
 }

@@ -49,6 +49,15 @@ func (f *experimentFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVar(&f.use, "use", "", "the study's `set` to use; by default its first")
 	fl.StringVar(&f.runs, "runs", "runs", "`folder` that the study's folder goes to")
+	addAllowPlugins(fl, &f.allow, "otherwise the study's folder")
+}
+
+// permitted is a verb about a study, whose cells may need the programs beside it
+// to be checked as well as to be trained.
+func (f *experimentFlags) permitted(verb func(cmd *cobra.Command, path string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		return permitted(cmd, besideJob(f.allow, args[0]), func() error { return verb(cmd, args[0]) })
+	}
 }
 
 func newExperimentRunCmd() *cobra.Command {
@@ -67,13 +76,10 @@ are then not bit-identical, and have folders of their own.`,
 		Example: `  driftmesh experiment run examples/paper/synthetic.yaml --use test
   driftmesh experiment run my-study.yaml --parallel 8`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return permitted(cmd, besideJob(f.allow, args[0]), func() error { return runExperiment(cmd, &f, args[0]) })
-		},
+		RunE: f.permitted(func(cmd *cobra.Command, path string) error { return runExperiment(cmd, &f, path) }),
 	}
 	f.add(cmd)
 	fl := cmd.Flags()
-	addAllowPlugins(fl, &f.allow, "otherwise the study's folder")
 	fl.IntVar(&f.parallel, "parallel", 0, "cells at once (default: as the study says, or one per core)")
 	fl.BoolVar(&f.resume, "continue", false, "go on although the study's cells have changed: keep what is done, run what is new")
 	fl.StringArrayVar(&f.mesh.client.servers, "server", nil, "gRPC `address` of any server of a cluster that runs the cells (repeatable)")
@@ -225,8 +231,8 @@ func newExperimentListCmd() *cobra.Command {
 		Use:   "list STUDY.yaml",
 		Short: "List the sets of a study, and the cells of one with what is done",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := f.openStudy(args[0])
+		RunE: f.permitted(func(cmd *cobra.Command, path string) error {
+			r, err := f.openStudy(path)
 			if err != nil {
 				return err
 			}
@@ -238,7 +244,7 @@ func newExperimentListCmd() *cobra.Command {
 				return err
 			}
 			return listStudy(cmd.OutOrStdout(), r, res)
-		},
+		}),
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -280,8 +286,8 @@ func newExperimentReportCmd() *cobra.Command {
 		Use:   "report STUDY.yaml",
 		Short: "Write tables and report again, of what is done so far",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := f.openStudy(args[0])
+		RunE: f.permitted(func(cmd *cobra.Command, path string) error {
+			r, err := f.openStudy(path)
 			if err != nil {
 				return err
 			}
@@ -298,7 +304,7 @@ func newExperimentReportCmd() *cobra.Command {
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), report)
 			return err
-		},
+		}),
 	}
 	f.add(cmd)
 	return cmd

@@ -51,6 +51,12 @@ func TestPluginsInStudies(t *testing.T) {
 	if out := ok(t, "experiment", "run", study, "--runs", root); !strings.Contains(out, "4 runs done, 0 of them diverged") {
 		t.Errorf("says\n%s", out)
 	}
+	if out := ok(t, "experiment", "list", study, "--runs", root); !strings.Contains(out, "4 of 4 runs done") {
+		t.Errorf("list says\n%s", out)
+	}
+	if out := ok(t, "experiment", "report", study, "--runs", root, "--allow-plugins", filepath.Dir(study)); !strings.Contains(out, "report.html") {
+		t.Errorf("report says\n%s", out)
+	}
 	write(t, filepath.Join(filepath.Dir(study), "reward.py"), string(program)+"\n# another reward\n")
 	if r := command(t, "experiment", "run", study, "--runs", root); r.code != exitBadInput || !strings.Contains(r.stderr, "the study has changed: 4 runs are new") {
 		t.Errorf("another program: %+v", r)

@@ -66,6 +66,20 @@ class Runs(unittest.TestCase):
         self.assertIn("--allow-plugins", str(e.exception))
 
 
+class Dicts(unittest.TestCase):
+    """Jobs as dicts, with a stand-in for the binary that keeps what it was given."""
+
+    def test_name_is_no_path(self):
+        with tempfile.TemporaryDirectory() as folder:
+            binary = pathlib.Path(folder, "binary")
+            binary.write_text("#!/bin/sh\ncase $2 in */job.yaml) echo '{\"job\": \"done\"}';; *) echo \"$2\" >&2; exit 2;; esac\n")
+            binary.chmod(0o755)
+            c = driftmesh.Client(binary=str(binary))
+            for name in (os.path.join(folder, "elsewhere"), "../elsewhere", "a/b", None, 7):
+                self.assertEqual(c.submit({"name": name, "env": {"name": "hypergrid"}}), "done")
+            self.assertEqual(os.listdir(folder), ["binary"])
+
+
 @unittest.skipUnless(os.environ.get("DRIFTMESH_SERVER"), "DRIFTMESH_SERVER names no server; go test ./cmd/driftmesh -run Python runs this")
 class Mesh(unittest.TestCase):
     def test_job(self):

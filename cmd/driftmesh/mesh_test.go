@@ -265,6 +265,13 @@ func TestUp(t *testing.T) {
 
 	p = start(t, up...)
 	p.untilRow(t, dir, c.Version)
+	at := regexp.MustCompile(`answers at (127\.0\.0\.1:\d+)\n`).FindStringSubmatch(p.stdout.String())
+	if at == nil {
+		t.Fatalf("no address of the server in\n%s", p.stdout.String())
+	}
+	if out := ok(t, "status", "hypergrid-2d", "--server", at[1]); !strings.Contains(out, "running") {
+		t.Errorf("status says\n%s", out)
+	}
 	kill(t, p, "worker-1")
 	p.until(t, "the worker's death is told", func() bool { return strings.Contains(p.stdout.String(), "worker-1 died") })
 	kill(t, p, "server-1")

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -95,7 +96,7 @@ func up(cmd *cobra.Command, f *upFlags, path string) (err error) {
 	}
 	defer func() { err = errors.Join(err, mesh.Stop()) }()
 
-	m := &follower{s: s, u: u, cluster: mesh.ClusterID()}
+	m := &follower{s: s, u: u, cluster: mesh.ClusterID(), servers: mesh.Servers()}
 	m.leader = cluster.NewLeader(mesh.ClusterID(), mesh.Servers, cluster.DialOptions{})
 	defer func() { err = errors.Join(err, m.leader.Close()) }()
 	ctx, cancel := context.WithCancelCause(cmd.Context())
@@ -138,6 +139,7 @@ type follower struct {
 	u       *paramserver.Updater
 	leader  *cluster.Leader
 	cluster string
+	servers []string // gRPC addresses
 
 	submitted bool          // the servers know the job
 	status    string        // how it ended
@@ -155,6 +157,7 @@ func (m *follower) follow(ctx context.Context) error {
 		return fmt.Errorf("submit: %w", err)
 	}
 	m.submitted = true
+	m.s.note("%s: the mesh answers at %s", m.s.spec.Name, strings.Join(m.servers, ", ")) // whom status and the client of Python ask
 	if reply.Existed {
 		if err := m.resume(ctx); err != nil {
 			return err

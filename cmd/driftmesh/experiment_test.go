@@ -110,6 +110,9 @@ func TestExperimentEndToEnd(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &c); err != nil || len(c.Cells) != 1 || len(c.Cells[0].Pairs) != 3 {
 		t.Errorf("compare: %v, %s", err, text)
 	}
+	if r := command(t, "experiment", "compare", study, set); r.code != exitBadInput || !strings.Contains(r.stderr, "want a set's folder") {
+		t.Errorf("compare of a file: %+v", r)
+	}
 	if text := ok(t, "experiment", "compare", set, set); !strings.Contains(text, "[0, 0]") {
 		t.Errorf("a result beside itself:\n%s", text)
 	}

@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 
 	"github.com/driftmesh/driftmesh/internal/suggest"
@@ -35,7 +37,7 @@ type CellComparison struct {
 func ReadResults(dir string) (*Results, error) {
 	path := filepath.Join(dir, ResultsFile+".json")
 	data, err := os.ReadFile(path)
-	if os.IsNotExist(err) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, fmt.Errorf("%s: %w: %w; want a set's folder, such as runs/synthetic/quick", dir, errNoResults, fs.ErrNotExist)
 	}
 	if err != nil {

@@ -182,7 +182,7 @@ func TestFaults(t *testing.T) {
 		{"length", "table", `t.csv:3: sequence: "AAA" has 3 letters; the first row has 2`, given(head + "AA,1\nAAA,1\n")},
 		{"no sequence", "table", "t.csv:2: sequence: empty", given(head + ",1\n")},
 		{"missing", "table", `3 rows; there are 4 sequences of 1 letters of "ACGT", and "G" is not there`, given(head + "A,1\nC,1\nT,1\n")},
-		{"fields", "table", "t.csv:3: wrong number of fields", given(head + "A,1\nC\n")},
+		{"fields", "table", "t.csv:3: got 1 fields, and the header has 2", given(head + "A,1\nC\n")},
 		{"huge reward", "table", "t.csv:2: value: got 1e+300", func(c *sequence.Config) { given(head + "A,1e300\n")(c); c.Exponent = 1e308 }},
 		{"no table", "table", "tfbind8", func(c *sequence.Config) { c.Table = "" }},
 		{"no file", "table", "read", func(c *sequence.Config) { c.Table = "x.csv" }},

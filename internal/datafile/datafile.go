@@ -98,8 +98,13 @@ func (f *File) Check(sum string) error {
 	return nil
 }
 
-// text is the content, unpacked if it is gzipped.
+// text is the content, unpacked if it is gzipped, without a byte order mark.
 func (f *File) text() ([]byte, error) {
+	data, err := f.unpacked()
+	return bytes.TrimPrefix(data, []byte("\ufeff")), err
+}
+
+func (f *File) unpacked() ([]byte, error) {
 	if !bytes.HasPrefix(f.Data, []byte{0x1f, 0x8b}) {
 		return f.Data, nil
 	}

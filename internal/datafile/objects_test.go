@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -27,6 +28,15 @@ func parquetOf[T any](t *testing.T, rows []T) string {
 		t.Fatal(err)
 	}
 	return out.String()
+}
+
+func testdata(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 type weighed struct {
@@ -57,7 +67,7 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", name, got, want)
 		}
 	}
-	got, err := objects("a.txt", "(0,1)\n\n  (2,3) \n")
+	got, err := objects("a.txt", "\ufeff(0,1)\n\n  (2,3) \n")
 	if plain := []datafile.Object{{Text: "(0,1)", Weight: 1, Line: 1}, {Text: "(2,3)", Weight: 1, Line: 3}}; err != nil || !reflect.DeepEqual(got, plain) {
 		t.Errorf("text: %+v, %v", got, err)
 	}
@@ -86,7 +96,7 @@ func TestFaultsOfObjects(t *testing.T) {
 		{"a.csv", "", "a.csv: empty"},
 		{"a.csv", "objects\nx\n", `a.csv:1: object: no such column; there are ["objects"] (did you mean "objects"?)`},
 		{"a.csv", "object\n", "a.csv:1: object: missing; want at least one object"},
-		{"a.csv", "object,weight\n(0,1),1\n", "a.csv:2: "},
+		{"a.csv", "object,weight\n(0,1),1\n", `a.csv:2: got 3 fields, and the header has 2 (a text with commas stands in double quotes)`},
 		{"a.csv", "object,weight\n\"(0,1)\",1\n\"(0,2)\",-1\n", `a.csv:3: weight: got -1; want`},
 		{"a.csv", "object,weight\n\"(0,1)\",nan\n", `a.csv:2: weight: got "nan"; want`},
 		{"a.csv", "object,weight\n,1\n", "a.csv:2: object: missing; want an object"},
@@ -99,12 +109,21 @@ func TestFaultsOfObjects(t *testing.T) {
 			Text string `parquet:"text"`
 		}{{"x"}}), "object: no such column"},
 		{"a.parquet", parquetOf(t, []struct {
+			Object []string `parquet:"object"`
+		}{{[]string{"x", "y"}}}), "a.parquet:1: 2 values of object"},
+		{"a.parquet", parquetOf(t, []struct {
+			Object []string `parquet:"object,list"`
+		}{{[]string{"x", "y"}}}), "a.parquet:1: object: got a column of groups; want texts"},
+		{"a.parquet", parquetOf(t, []weighed{}), "a.parquet:1: object: missing; want at least one object"},
+		// By pyarrow 26, which writes a group of no rows.
+		{"a.parquet", testdata(t, "no-rows.parquet"), "a.parquet:1: object: missing; want at least one object"},
+		{"a.parquet", parquetOf(t, []struct {
 			Object int64 `parquet:"object"`
 		}{{1}}), "a.parquet:1: object: got 1; want a text"},
 		{"a.parquet", parquetOf(t, []struct {
 			Object string `parquet:"object"`
 			Weight string `parquet:"weight"`
-		}{{"x", "1"}}), "a.parquet:1: weight: got 1; want a finite number"},
+		}{{"x", "1"}}), "a.parquet:1: weight: got a column of STRING; want numbers"},
 	} {
 		got, err := objects(c.name, c.data)
 		var fault *datafile.Error

@@ -24,20 +24,28 @@ func (f *File) parquetTable(c Columns) (rows []Row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := f.leaf(file, c.Text)
+	text, err := f.leaf(file, c.Text, "texts")
 	if err != nil {
 		return nil, err
 	}
-	value, err := f.leaf(file, c.Value)
-	if err != nil && c.Default != nil {
-		value, err = -1, nil
-	}
-	if err != nil {
-		return nil, err
+	want := wanted{columns: c, text: text.ColumnIndex, value: -1}
+	if _, there := file.Schema().Lookup(c.Value); there || c.Default == nil {
+		value, err := f.leaf(file, c.Value, "numbers")
+		if err != nil {
+			return nil, err
+		}
+		number, instead := numbers(value.Node.Type())
+		if instead != "" {
+			return nil, &Error{File: f.Name, Line: 1, Field: c.Value, Fault: fmt.Sprintf("got a column of %s; want numbers", instead)}
+		}
+		want.value, want.number = value.ColumnIndex, number
 	}
 	rows = make([]Row, 0, file.NumRows())
 	for _, group := range file.RowGroups() {
-		if rows, err = f.readGroup(group.Rows(), c, text, value, rows); err != nil {
+		if group.NumRows() == 0 {
+			continue // cannot be read
+		}
+		if rows, err = f.readGroup(group.Rows(), want, rows); err != nil {
 			return nil, err
 		}
 	}
@@ -70,19 +78,31 @@ func (f *File) openParquet() (*parquet.File, error) {
 	return file, nil
 }
 
-// leaf is the index of a column at the top of the schema.
-func (f *File) leaf(file *parquet.File, name string) (int, error) {
+// wanted are the columns that are read, by their indices.
+type wanted struct {
+	columns Columns
+	text    int
+	value   int // -1 if there is none
+	number  func(parquet.Value) float64
+}
+
+// leaf is a column at the top of the schema, which holds what.
+func (f *File) leaf(file *parquet.File, name, what string) (parquet.LeafColumn, error) {
 	if leaf, ok := file.Schema().Lookup(name); ok {
-		return leaf.ColumnIndex, nil
+		return leaf, nil
 	}
 	var have []string
 	for _, field := range file.Schema().Fields() {
+		if field.Name() == name {
+			return parquet.LeafColumn{}, &Error{File: f.Name, Line: 1, Field: name, Fault: "got a column of groups; want " + what}
+		}
 		have = append(have, field.Name())
 	}
-	return 0, f.noColumn(name, have)
+	return parquet.LeafColumn{}, f.noColumn(name, have)
 }
 
-func (f *File) readGroup(r parquet.Rows, c Columns, text, value int, rows []Row) ([]Row, error) {
+func (f *File) readGroup(r parquet.Rows, want wanted, rows []Row) ([]Row, error) {
+	c := want.columns
 	defer r.Close()
 	batch := make([]parquet.Row, 1024)
 	for {
@@ -101,19 +121,22 @@ func (f *File) readGroup(r parquet.Rows, c Columns, text, value int, rows []Row)
 			}
 			for _, v := range values {
 				switch v.Column() {
-				case text:
+				case want.text:
 					if v.Kind() != parquet.ByteArray || v.IsNull() || len(v.ByteArray()) > maxText {
-						return nil, fault(c.Text, fmt.Sprintf("got %.40s; want a text of at most %d bytes", v, maxText))
+						return nil, fault(c.Text, fmt.Sprintf("got %.40s; want a text of at most %d bytes", shown(v), maxText))
 					}
 					row.Text = string(v.ByteArray())
 					texts++
-				case value:
+				case want.value:
 					if c.Default != nil && v.IsNull() {
 						continue
 					}
-					x, ok := number(v)
-					if !ok {
-						return nil, fault(c.Value, fmt.Sprintf("got %.40s; want a finite number", v))
+					x := math.NaN()
+					if !v.IsNull() {
+						x = want.number(v)
+					}
+					if math.IsNaN(x) || math.IsInf(x, 0) {
+						return nil, fault(c.Value, fmt.Sprintf("got %.40s; want a finite number", shown(v)))
 					}
 					row.Value = x
 					numbers++
@@ -136,20 +159,10 @@ func (f *File) readGroup(r parquet.Rows, c Columns, text, value int, rows []Row)
 	}
 }
 
-func number(v parquet.Value) (float64, bool) {
-	if v.IsNull() {
-		return 0, false
+// shown is a value as messages say it.
+func shown(v parquet.Value) string {
+	if k := v.Kind(); !v.IsNull() && (k == parquet.ByteArray || k == parquet.FixedLenByteArray) {
+		return fmt.Sprintf("%.40q", v.ByteArray())
 	}
-	x := math.NaN()
-	switch v.Kind() {
-	case parquet.Int32:
-		x = float64(v.Int32())
-	case parquet.Int64:
-		x = float64(v.Int64())
-	case parquet.Float:
-		x = float64(v.Float())
-	case parquet.Double:
-		x = v.Double()
-	}
-	return x, !math.IsNaN(x) && !math.IsInf(x, 0)
+	return v.String()
 }

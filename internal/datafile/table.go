@@ -38,7 +38,6 @@ func (f *File) Table(c Columns) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	r := csv.NewReader(bytes.NewReader(data))
 	r.ReuseRecord, r.TrimLeadingSpace = true, true
 	header, err := r.Read()
@@ -69,6 +68,14 @@ func (f *File) Table(c Columns) ([]Row, error) {
 		record, err := r.Read()
 		if errors.Is(err, io.EOF) {
 			return rows, nil
+		}
+		if errors.Is(err, csv.ErrFieldCount) {
+			fault := fmt.Sprintf("got %d fields, and the header has %d", len(record), len(header))
+			if len(record) > len(header) {
+				fault += " (a text with commas stands in double quotes)"
+			}
+			line, _ := r.FieldPos(0)
+			return nil, &Error{File: f.Name, Line: line, Fault: fault}
 		}
 		if err != nil {
 			return nil, f.csvFault(err)

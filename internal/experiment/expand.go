@@ -59,7 +59,7 @@ func (e *expansion) expand(name string, seeds strictyaml.Part, limit int) (*Part
 	}
 	grid, size := e.grid(p)
 	if size > limit {
-		return nil, fmt.Errorf("%s: part %s: %w: its grid has %d cells; want at most %d in all parts", e.study.source.Name(), name, ErrTooLarge, size, maxCells)
+		return nil, fmt.Errorf("%s: part %s: %w: more than %d cells in all parts", e.study.source.Name(), name, ErrTooLarge, maxCells)
 	}
 	for _, b := range sec.Baseline {
 		if !slices.Contains(p.Axes, b.Path) {

@@ -190,7 +190,7 @@ func (s *Study) check() error {
 	if len(d.Parts) > maxParts {
 		errs = append(errs, fielderr.New("parts", len(d.Parts), fmt.Sprintf("at most %d parts", maxParts)))
 	}
-	errs = append(errs, d.section.check(""))
+	errs = append(errs, d.section.check(""), d.checkFilters())
 	var parts []string
 	for _, p := range d.Parts {
 		at := "parts." + p.Name

@@ -277,6 +277,10 @@ func (c *Cell) digest(kind string, named contents) error {
 // base returns the job that a part's cells change, and what messages call it.
 func (e *expansion) base() (strictyaml.Part, string, error) {
 	s := e.study
+	if train := e.section.Kind == "" || e.section.Kind == Train; train && !e.section.Base.Given() { // with and axes say all
+		none, err := strictyaml.Document(s.source.Name(), []byte("{}"))
+		return none, s.source.Name(), err
+	}
 	path, isText := e.section.Base.Text()
 	if !isText {
 		return e.section.Base, s.source.Name(), nil

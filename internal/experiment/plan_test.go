@@ -161,6 +161,9 @@ func TestFaultsHaveLines(t *testing.T) {
 		{"no such metric", "seeds: 3", "metrics: [tv, mode_held]", `grid.yaml:8:15: metrics[1]: got "mode_held"; want a field of metrics.jsonl, such as tv; did you mean modes_held?`},
 		{"no such figure", "  a: {}\n  b:", "  a: {figures: [tw]}\n  b:", `grid.yaml:18:17: parts.a.figures[0]: got "tw"; want a field of metrics.jsonl`},
 		{"no such metric of a time", "seeds: 3", "times: {x: {when: tv <= 0.1 and zork > tv}}", `grid.yaml:8:19: times.x.when: got "zork"; want a field`},
+		{"filter of no axis", "{variant: small, loss.divergence: hellinger}", "{variant: small, los.divergence: hellinger}", `grid.yaml:26:42: parts.b.exclude[0].los.divergence: got "los.divergence"; want an axis of the study: loss.divergence, train.lag, variant`},
+		{"filter of a set", "    seeds: [7, 9]", "    select: [{train.lagg: 0}]", `grid.yaml:16:27: sets.full.select[0].train.lagg: got "train.lagg"; want an axis`},
+		{"no job", "base:\n  env: {name: hypergrid, params: {dim: 2, height: 8}}\n  train: {batch: 16, updates: 100}\n", "", "grid.yaml: env.name: missing"},
 		{"kind", "  a: {}\n  b:", "  a: {kind: trian}\n  b:", `grid.yaml:18:13: parts.a.kind: got "trian"; want one of train; did you mean train?`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -238,15 +241,15 @@ func TestBaseFromAFile(t *testing.T) {
 
 func TestCaps(t *testing.T) {
 	var axes strings.Builder
-	for _, path := range []string{"train.lag", "train.updates", "train.batch", "eval.every", "eval.max_states"} {
+	for _, path := range []string{"train.lag", "train.updates", "train.batch", "eval.every", "eval.max_states", "replay.bytes"} {
 		axes.WriteString("  " + path + ": [1,2,3,4,5,6,7,8,9,10]\n")
 	}
 	s, err := Parse("big.yaml", []byte("name: big\nbase: {env: {name: hypergrid}}\naxes:\n"+axes.String()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Plan("", Checks{}); !errors.Is(err, ErrTooLarge) {
-		t.Errorf("100,000 cells: %v", err)
+	if _, err := s.Plan("", Checks{}); !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "more than 10000 cells") {
+		t.Errorf("1,000,000 cells: %v", err)
 	}
 	if _, err := Parse("big.yaml", make([]byte, maxFile+1)); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("a large file: %v", err)

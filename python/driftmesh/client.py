@@ -2,6 +2,8 @@
 runs. There is no second implementation of the mesh protocol in it."""
 
 import json
+import math
+import operator
 import os
 import pathlib
 import shutil
@@ -167,17 +169,43 @@ def _parameters(path) -> pathlib.Path:
     return found[-1]
 
 
+# _MAX_HEADER is the format's bound of a header.
+_MAX_HEADER = 100_000_000
+
+
 def _safetensors(path) -> dict:
-    data = path.read_bytes()
-    size = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or size > len(data) - 8:
-        raise ValueError(f"{path} is no safetensors file: its header has {size} bytes of {len(data)}")
-    header = json.loads(data[8:8 + size])
-    header.pop("__metadata__", None)
-    body, out = memoryview(data)[8 + size:], {}
-    for name, t in header.items():
-        if t["dtype"] not in _DTYPES:
-            raise ValueError(f"{path}: tensor {name} has elements of type {t['dtype']}; want one of {', '.join(_DTYPES)}")
-        first, last = t["data_offsets"]
-        out[name] = np.frombuffer(body[first:last], dtype=_DTYPES[t["dtype"]]).reshape(t["shape"])
+    """The tensors of a file. What the header claims is held against the file's size
+    before anything is read."""
+
+    def wrong(what):
+        return ValueError(f"{path} is no safetensors file: {what}")
+
+    with open(path, "rb") as f:
+        whole = os.fstat(f.fileno()).st_size
+        head = f.read(8)
+        size = int.from_bytes(head, "little")
+        if len(head) < 8 or size > min(whole - 8, _MAX_HEADER):
+            raise wrong(f"its header has {size} bytes of {whole}")
+        try:
+            header = json.loads(f.read(size).decode())
+        except (ValueError, RecursionError) as e:
+            raise wrong(f"its header is no JSON ({e})") from None
+        if not isinstance(header, dict):
+            raise wrong("its header is no JSON object")
+        header.pop("__metadata__", None)
+        body, out = whole - 8 - size, {}
+        for name, t in header.items():
+            try:
+                kind, shape = t["dtype"], tuple(map(operator.index, t["shape"]))
+                first, last = map(operator.index, t["data_offsets"])
+                known = kind in _DTYPES
+            except (KeyError, TypeError, ValueError):
+                raise wrong(f"tensor {name} has no type, shape and offsets") from None
+            if not known:
+                raise ValueError(f"{path}: tensor {name} has elements of type {kind}; want one of {', '.join(_DTYPES)}")
+            dtype = np.dtype(_DTYPES[kind])
+            if min(shape, default=0) < 0 or not 0 <= first <= last <= body or last - first != math.prod(shape) * dtype.itemsize:
+                raise wrong(f"tensor {name} of shape {list(shape)} has bytes {first} to {last} of {body}")
+            f.seek(8 + size + first)
+            out[name] = np.frombuffer(f.read(last - first), dtype=dtype).reshape(shape)
     return out

@@ -1,5 +1,6 @@
 """The client, with the binary that $DRIFTMESH names and a run that it makes."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -64,6 +65,49 @@ class Runs(unittest.TestCase):
             self.client.sample(self.run_folder, n=1)  # without permission
         self.assertEqual(e.exception.code, 2)
         self.assertIn("--allow-plugins", str(e.exception))
+
+
+class Safetensors(unittest.TestCase):
+    """Files that are not what they say: a ValueError with the file's name."""
+
+    def load(self, data):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "t.safetensors")
+            path.write_bytes(data)
+            return driftmesh.load_checkpoint(path)
+
+    def file(self, header, body=bytes(range(24))):
+        if not isinstance(header, bytes):
+            header = json.dumps(header).encode()
+        return len(header).to_bytes(8, "little") + header + body
+
+    def test_good(self):
+        got = self.load(self.file({
+            "__metadata__": {"k": "v"},
+            "a": {"dtype": "U8", "shape": [2, 3], "data_offsets": [4, 10]},
+            "none": {"dtype": "F32", "shape": [0, 3], "data_offsets": [4, 4]},
+            "scalar": {"dtype": "F32", "shape": [], "data_offsets": [20, 24]}}))
+        np.testing.assert_array_equal(got["a"], [[4, 5, 6], [7, 8, 9]])
+        self.assertTrue(got["a"].flags.writeable)
+        self.assertEqual((got["none"].shape, got["scalar"].shape), ((0, 3), ()))
+
+    def test_damaged(self):
+        good = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+        for header in (
+            b"", b"{", b"[]", b"null", b"3", b"\xff", b"[" * 100_000 + b"]" * 100_000, {"a": [1]}, {"a": {}},
+            *({"a": good | change} for change in (
+                {"dtype": "BF16"}, {"dtype": ["F32"]}, {"shape": "ab"}, {"shape": [-1]}, {"shape": [-2, -1]}, {"shape": [1.5]}, {"shape": [3]},
+                {"shape": [2**40]}, {"data_offsets": [8, 0]}, {"data_offsets": [-8, 0]}, {"data_offsets": [20, 28]}, {"data_offsets": [0, 2**50]},
+                {"data_offsets": ["0", "8"]}, {"data_offsets": [0, 4, 8]}, {"data_offsets": None}))):
+            with self.subTest(header=str(header)[:60]), self.assertRaisesRegex(ValueError, "t.safetensors"):
+                self.load(self.file(header))
+        whole = self.file({"a": good}, bytes(8))
+        for n in range(len(whole)):
+            with self.assertRaisesRegex(ValueError, "t.safetensors"):
+                self.load(whole[:n])
+        for size in (len(whole), 2**40, 2**64 - 1):
+            with self.assertRaisesRegex(ValueError, "its header has"):
+                self.load(size.to_bytes(8, "little") + whole[8:])
 
 
 class Dicts(unittest.TestCase):

@@ -147,7 +147,7 @@ class _Single:
     """Env, n states at a time. Rows are pairs (ended, state)."""
 
     def __init__(self, env):
-        self.env = env
+        self.env, self.turn = env, 0
         self.start = (False, env.start())
 
     def pack(self, rows):
@@ -164,7 +164,10 @@ class _Single:
         for i, (ended, s) in enumerate(rows):
             terminal[i] = ended or not e.stop and bool(e.terminal(s))
             if not terminal[i]:
-                forward[i, list(e.legal(s))] = 1
+                legal = list(e.legal(s))
+                if legal and not 0 <= min(legal) <= max(legal) < e.actions:
+                    raise ValueError(f"legal({s!r}) gives {legal}; want actions from 0 to {e.actions - 1}")
+                forward[i, legal] = 1
                 if e.stop:
                     forward[i, e.actions] = bool(e.can_stop(s))
             if not ended:
@@ -172,6 +175,20 @@ class _Single:
             active.extend(e.active(s))
             offsets.append(len(active))
         return forward, backward, terminal, active, offsets, [e.text(s) for _, s in rows]
+
+    def check(self, rows, backward):
+        """Holds undo against step, by one action of each state: with parents that are
+        none the backward policy is wrong, and so is what is learned."""
+        e = self.env
+        for (_, s), back in zip(self.unpack(self.pack(rows)), backward):  # as Driftmesh holds them
+            back = np.flatnonzero(back)
+            if len(back) == 0:
+                continue
+            self.turn += 1
+            a = int(back[self.turn % len(back)])
+            (_, parent), = self.unpack(self.pack([(False, e.undo(s, a))]))
+            if a not in list(e.legal(parent)) or self.pack([(False, e.step(parent, a))]) != self.pack([(False, s)]):
+                raise ValueError(f"undo({s!r}, {a}) gives {parent!r}, from which action {a} does not lead back; want None where there is no parent")
 
     def step(self, rows, actions):
         stop = self.env.actions if self.env.stop else -1
@@ -191,7 +208,7 @@ class _Batch:
     """BatchEnv with the same face. Rows are a pair of arrays (ended, states)."""
 
     def __init__(self, env):
-        self.env = env
+        self.env, self.turn = env, 0
         first = np.asarray(env.start())
         if first.ndim != 1:
             raise ValueError(f"start() has shape {first.shape}; want (width,)")
@@ -218,6 +235,24 @@ class _Batch:
         on = np.asarray(e.active(states), dtype=bool)
         offsets = np.concatenate([[0], np.cumsum(on.sum(axis=1))])
         return (forward & ~terminal[:, None], backward, terminal, np.nonzero(on)[1], offsets, [e.text(s) for s in states])
+
+    def check(self, rows, backward):
+        """As of Env."""
+        e, some = self.env, backward.any(axis=1)
+        if not some.any():
+            return
+        self.turn += 1
+        states, back = rows[1][some], backward[some]
+        order = np.roll(np.arange(e.actions), self.turn)
+        actions = order[back[:, order].argmax(axis=1)].astype(np.int32)  # the first, from another one every time
+        parents = np.array(e.undo(states, actions), dtype=self.dtype)
+        legal = np.asarray(e.legal(parents), dtype=bool)[np.arange(len(actions)), actions]
+        back_again = np.array(states)
+        back_again[legal] = e.step(parents[legal], actions[legal])
+        wrong = ~legal | (back_again != states).any(axis=1)
+        if wrong.any():
+            i = int(wrong.argmax())
+            raise ValueError(f"undo of {e.text(states[i])} by {actions[i]} gives {e.text(parents[i])}, from which action {actions[i]} does not lead back; legal_back says what may be undone")
 
     def step(self, rows, actions):
         ended, states = rows
@@ -275,10 +310,15 @@ class _Server:
         rows = self.face.unpack(request["states"])
         actions = np.frombuffer(request["actions"], dtype="<i4")
         if op == "step":
-            return self.nodes(self.face.step(rows, actions))
+            return self.checked(self.face.step(rows, actions))
         if op == "undo":
-            return self.nodes(self.face.undo(rows, actions))
+            return self.checked(self.face.undo(rows, actions))
         raise ValueError(f"an environment cannot answer {op!r}")
+
+    def checked(self, rows):
+        answer = self.nodes(rows)
+        self.face.check(rows, np.frombuffer(answer["backward"], dtype=np.uint8).reshape(-1, self.env.actions).astype(bool))
+        return answer
 
     def nodes(self, rows):
         forward, backward, terminal, active, offsets, texts = self.face.columns(rows)

@@ -126,6 +126,100 @@ class Environments(unittest.TestCase):
             for text in ("[3,0]", "[0, 3]", "[0,99]", "[6]", "7", "", "[[0]]", "\udcff[0]"):
                 self.assertIn("error", p.ask(op="parse", texts=[text]), text)
 
+    def test_faults_of_methods(self):
+        """What would be learned wrongly without a word: an undo that finds parents
+        which are none, and actions that numpy counts from the end."""
+
+        class Sets(driftmesh.Env):
+            actions = features = 3
+            max_steps = 4
+
+            def legal(self, s):
+                return [a for a in range(3) if a not in s]
+
+            def step(self, s, a):
+                return sorted(s + (a,))  # a list is as good as a tuple
+
+            def undo(self, s, a):
+                return tuple(x for x in s if x != a) if a in s else None
+
+            def active(self, s):
+                return s
+
+            def log_reward(self, s):
+                return 0.0
+
+        class Undo(Sets):
+            def undo(self, s, a):
+                return s[:-1] if s else None
+
+        class Negative(Sets):
+            def legal(self, s):
+                return [-1]
+
+        class Stop(Sets):
+            def legal(self, s):
+                return [*super().legal(s), 3]
+
+        class Grid(driftmesh.BatchEnv):
+            actions, features, max_steps = 2, 6, 5
+
+            def start(self):
+                return np.zeros(2, dtype=np.int64)
+
+            def legal(self, x):
+                return x < 2
+
+            def step(self, x, a):
+                return x + np.eye(2, dtype=np.int64)[a]
+
+            def legal_back(self, x):
+                return x > 0
+
+            def undo(self, x, a):
+                return x - np.eye(2, dtype=np.int64)[a]
+
+            def active(self, x):
+                return np.eye(3, dtype=bool)[x].reshape(len(x), 6)
+
+            def log_reward(self, x):
+                return np.zeros(len(x))
+
+        class Back(Grid):
+            def legal_back(self, x):
+                return np.ones_like(x, dtype=bool)
+
+            def undo(self, x, a):
+                return np.maximum(super().undo(x, a), 0)
+
+        class Swapped(Grid):
+            def undo(self, x, a):
+                return super().undo(x, 1 - a)
+
+        def walk(env):
+            """Three steps from the start, then one back, each of every action that is legal."""
+            server = env._bind({})
+            nodes = server.hello()
+            for op in ("step", "step", "step", "undo"):
+                n = len(nodes["states"])
+                legal = np.frombuffer(nodes["forward" if op == "step" else "backward"], dtype=np.uint8).reshape(n, -1)[:, :server.env.actions]
+                if not legal.any():
+                    return
+                at, actions = np.nonzero(legal)
+                nodes = server.answer({"op": op, "states": [nodes["states"][i] for i in at], "actions": actions.astype("<i4").tobytes()})
+
+        for env in (Sets, Grid):
+            walk(env)
+        for env, says in (
+            (Undo, r"undo\(\(0,\), [12]\) gives \(\), from which action [12] does not lead back|undo\(\(1,\), [02]\)|undo\(\(2,\), [01]\)"),
+            (Negative, r"legal\(\(\)\) gives \[-1\]; want actions from 0 to 2"),
+            (Stop, r"legal\(\(\)\) gives \[0, 1, 2, 3\]; want actions from 0 to 2"),
+            (Back, r"undo of .* does not lead back"),
+            (Swapped, r"undo of .* does not lead back"),
+        ):
+            with self.subTest(env=env.__name__), self.assertRaisesRegex(ValueError, says):
+                walk(env)
+
 
 if __name__ == "__main__":
     unittest.main()

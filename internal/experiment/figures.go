@@ -152,6 +152,22 @@ func (p *Part) groups(cells []*Cell) [][]*Cell {
 	return out
 }
 
+// lineColour is the colour of a chart's n-th line, the baseline being the first.
+func lineColour(n int) int { return n%6 + 1 }
+
+// colours are those that the cells have in charts of curves.
+func (p *Part) colours() map[*Cell]int {
+	out := map[*Cell]int{}
+	for _, q := range p.panels() {
+		for _, cells := range p.groups(q.cells) {
+			for i, c := range cells {
+				out[c] = lineColour(i)
+			}
+		}
+	}
+	return out
+}
+
 func titled(p *Part, what, where string) string {
 	out := p.Name + ": " + what
 	if where != "" {
@@ -171,7 +187,7 @@ func (r *Results) curveFigures(p *Part, q panel, metric string) []figure {
 			if len(xs) == 0 {
 				continue
 			}
-			colour := i%6 + 1
+			colour := lineColour(i)
 			all, floors = append(all, mean...), append(floors, floor)
 			series = append(series,
 				plots.Series{X: xs, Y: low, Upper: high, Colour: colour},
@@ -262,13 +278,14 @@ func (r *Results) timeFigures(p *Part, t Time) []figure {
 	var out []figure
 	var rows []plots.IntervalRow
 	longest := 0.0
+	colours := p.colours()
 	for _, c := range p.Cells {
 		if c.Refused != "" {
 			continue
 		}
 		longest = max(longest, c.Budget)
 		s := r.summarise(p, c.Name, t.Name)
-		row := plots.IntervalRow{Label: c.short(), Low: math.NaN(), Mid: s.Median, High: math.NaN(), Note: fmt.Sprintf("%d of %d", s.N, s.Done)}
+		row := plots.IntervalRow{Label: c.short(), Colour: colours[c], Low: math.NaN(), Mid: s.Median, High: math.NaN(), Note: fmt.Sprintf("%d of %d", s.N, s.Done)}
 		for _, rec := range r.of(p.Name, c.Name) {
 			if x, ok := rec.Values[t.Name]; ok {
 				row.Points = append(row.Points, x)
@@ -277,15 +294,20 @@ func (r *Results) timeFigures(p *Part, t Time) []figure {
 		if len(row.Points) > 1 {
 			row.Low, row.High = slices.Min(row.Points), slices.Max(row.Points)
 		}
-		if len(p.Baseline) > 0 && c.has(p.Baseline) {
-			row.Colour = 2
-		}
 		rows = append(rows, row)
+	}
+	names := make([]string, len(p.Axes))
+	for i := range p.Axes {
+		names[i] = p.label(i)
+	}
+	what := t.Name
+	if len(names) > 0 {
+		what += " by " + strings.Join(names, ", ")
 	}
 	n := 0
 	for chunk := range slices.Chunk(rows, rowsPerChart) {
 		n++
-		title := titled(p, t.Name, "")
+		title := titled(p, what, "")
 		if len(rows) > rowsPerChart {
 			title += fmt.Sprintf(" (%d)", n)
 		}

@@ -67,6 +67,29 @@ func TestPluginsInStudies(t *testing.T) {
 	}
 }
 
+// TestUpSaysWhereToLook: rewards that fail in every worker let nothing be trained on,
+// and `up` says where the reason stands.
+func TestUpSaysWhereToLook(t *testing.T) {
+	plugintest.Need(t)
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	dir, root := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(dir, "fails.py"), "import driftmesh\n\n\n@driftmesh.reward\ndef fails(texts):\n    raise KeyError('gone')\n\n\ndriftmesh.serve(fails)\n")
+	write(t, filepath.Join(dir, "fails.yaml"), "env: {name: hypergrid, params: {dim: 2, height: 8}}\nreward: {command: [python3, fails.py]}\ntrain: {updates: 10}\n")
+	p := start(t, "up", filepath.Join(dir, "fails.yaml"), "--runs", root, "--workers", "1", "--plain")
+	p.until(t, "the logs are named", func() bool {
+		return strings.Contains(p.stdout.String(), "no update for 8s; the nodes' logs are "+filepath.Join(root, "fails", "mesh", "*.log"))
+	})
+	if log := read(t, filepath.Join(root, "fails", "mesh"), "worker-1.log"); !strings.Contains(log, "KeyError: 'gone'") {
+		t.Errorf("the log lacks the reason:\n%s", log)
+	}
+	p.interrupt(t)
+	if code := p.wait(t); code != exitInterrupted {
+		t.Errorf("exit %d", code)
+	}
+}
+
 // TestPluginFaultsInTrain: a job whose program cannot run is refused before there is a
 // folder, and an object without a reward ends the run with its name.
 func TestPluginFaultsInTrain(t *testing.T) {

@@ -263,8 +263,13 @@ func (m *follower) info(ctx context.Context) (wire.JobInfo, error) {
 	return reply.Jobs[0], nil
 }
 
+// quietAfter is how long `up` waits for the first update before it says where to
+// look: a reward that fails in every worker is told in their logs only.
+const quietAfter = 8 * time.Second
+
 // look keeps the display moving between reports.
 func (m *follower) look(ctx context.Context) {
+	began, first, moved := time.Now(), uint64(0), false
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -280,6 +285,15 @@ func (m *follower) look(ctx context.Context) {
 		reply, err := client.Status(ctx, &wire.StatusRequest{ClusterID: m.cluster, Job: m.s.spec.Name})
 		if err != nil || len(reply.Jobs) == 0 {
 			continue // a server is down; watch says so and finds another
+		}
+		switch version := reply.Jobs[0].Version; {
+		case first == 0:
+			first = version + 1
+		case version >= first:
+			moved = true
+		case !moved && time.Since(began) > quietAfter:
+			moved = true // told once
+			m.s.note("%s: no update for %v; the nodes' logs are %s", m.s.spec.Name, quietAfter, filepath.Join(m.s.run.Dir(), meshDir, "*.log"))
 		}
 		m.s.show.Progress(int64(reply.Jobs[0].Version), reply.Jobs[0].Trajectories)
 		m.s.show.Alive(alive(reply.Servers), alive(reply.Workers))

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/driftmesh/driftmesh/cluster"
 	"github.com/driftmesh/driftmesh/internal/wire"
@@ -28,6 +30,9 @@ type jobArchive interface {
 func openJob(ctx context.Context, f *clientFlags, of string) (jobArchive, error) {
 	if exists(of, meshDir) {
 		return openStill(of)
+	}
+	if strings.ContainsRune(of, os.PathSeparator) || holdsRun(of) { // no job's name
+		return nil, userFault{fmt.Errorf("%s: no archive: %w; want the folder of a run of driftmesh up, or the name of a job and --server", of, fs.ErrNotExist)}
 	}
 	return openRemote(ctx, f, of)
 }

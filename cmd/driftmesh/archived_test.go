@@ -17,6 +17,16 @@ import (
 	"github.com/driftmesh/driftmesh/paramserver/replay"
 )
 
+// TestExportOfNoArchive: a folder without one is named, and no server is asked.
+func TestExportOfNoArchive(t *testing.T) {
+	dir := t.TempDir()
+	for _, of := range []string{dir, filepath.Join(dir, "nowhere")} {
+		if r := command(t, "export", of); r.code != exitBadInput || !strings.Contains(r.stderr, of) || !strings.Contains(r.stderr, "driftmesh up") {
+			t.Errorf("%s: %+v", of, r)
+		}
+	}
+}
+
 // TestArchiveVerbs runs a job with an archive to its end, and reads it from the
 // run's folder and from a server, in every format.
 func TestArchiveVerbs(t *testing.T) {

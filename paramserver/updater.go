@@ -110,7 +110,7 @@ func Check(spec *job.Spec) (warnings []string, size int64, err error) {
 // the memory that a learner takes. size is what the parameters and the optimiser's moments
 // take in every Commit, in bytes.
 func CheckLocal(spec *job.Spec) (warnings []string, size int64, err error) {
-	u, err := describe(spec)
+	u, err := describe(spec, openPrior)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -122,8 +122,16 @@ func CheckLocal(spec *job.Spec) (warnings []string, size int64, err error) {
 
 // NewUpdater builds everything a spec names, at version 0. Faults of the spec
 // come back as fielderr.Errors with their paths.
-func NewUpdater(spec *job.Spec) (*Updater, error) {
-	u, err := describe(spec)
+func NewUpdater(spec *job.Spec) (*Updater, error) { return build(spec, openPrior) }
+
+// NewSampler is NewUpdater for a run that is only sampled from: its prior, which is needed
+// to train and to measure, may be gone.
+func NewSampler(spec *job.Spec) (*Updater, error) {
+	return build(spec, func(*Updater) (*prior, error) { return nil, nil })
+}
+
+func build(spec *job.Spec, prior func(*Updater) (*prior, error)) (*Updater, error) {
+	u, err := describe(spec, prior)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +154,7 @@ func NewUpdater(spec *job.Spec) (*Updater, error) {
 }
 
 // describe builds an Updater without the vectors of its parameters' length.
-func describe(spec *job.Spec) (*Updater, error) {
+func describe(spec *job.Spec, prior func(*Updater) (*prior, error)) (*Updater, error) {
 	env, envErr := registry.OfJob(spec)
 	loss, warnings, lossErr := losses.FromSpec(spec.Loss, spec.Policy.Backward, spec.Train.Batch)
 	if err := errors.Join(envErr, fielderr.Prefix("loss", lossErr)); err != nil {
@@ -190,7 +198,7 @@ func describe(spec *job.Spec) (*Updater, error) {
 	if m, ok := env.(envs.Moded); ok && m.NumModes() > 0 {
 		u.moded, u.modes = m, metrics.NewModes(m.NumModes())
 	}
-	if u.prior, err = openPrior(u); err != nil {
+	if u.prior, err = prior(u); err != nil {
 		return nil, err
 	}
 	u.best = newBestKeeper(maxBest)

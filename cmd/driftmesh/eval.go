@@ -22,16 +22,15 @@ import (
 
 // loadRun builds what a run folder's checkpoint describes.
 func loadRun(path string) (*job.Spec, *paramserver.Updater, error) {
-	return loadRunAs(path, func(*job.Spec) {})
+	return loadRunAs(path, paramserver.NewUpdater)
 }
 
-// loadSampler is loadRun for who only looks at objects: a prior, which is needed to
-// train and to measure, may be gone.
+// loadSampler is loadRun for who only looks at objects.
 func loadSampler(path string) (*job.Spec, *paramserver.Updater, error) {
-	return loadRunAs(path, func(s *job.Spec) { s.Loss.Prior = "" })
+	return loadRunAs(path, paramserver.NewSampler)
 }
 
-func loadRunAs(path string, change func(*job.Spec)) (*job.Spec, *paramserver.Updater, error) {
+func loadRunAs(path string, build func(*job.Spec) (*paramserver.Updater, error)) (*job.Spec, *paramserver.Updater, error) {
 	c, err := runs.LoadCheckpoint(path)
 	if err != nil && !holdsRun(path) {
 		return nil, nil, fmt.Errorf("%s: %w; want the folder of one, such as runs/hypergrid-2d", path, runs.ErrNoRun)
@@ -43,8 +42,7 @@ func loadRunAs(path string, change func(*job.Spec)) (*job.Spec, *paramserver.Upd
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w: %w", path, runs.ErrForeign, err)
 	}
-	change(spec)
-	u, err := paramserver.NewUpdater(spec)
+	u, err := build(spec)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -188,7 +189,7 @@ func (d *decoder) pointer(n *node, path string, v reflect.Value) {
 func (d *decoder) list(n *node, path string, v reflect.Value) {
 	items, ok := n.value.([]*node)
 	if !ok {
-		d.wrong(n, path, "a list, such as [256, 256]")
+		d.wrong(n, path, "a list"+listExample(n, v.Type().Elem()))
 		return
 	}
 	out := reflect.MakeSlice(v.Type(), len(items), len(items))
@@ -199,6 +200,30 @@ func (d *decoder) list(n *node, path string, v reflect.Value) {
 	if len(d.faults) == faults {
 		v.Set(out)
 	}
+}
+
+// word is a text that a list holds without quotes.
+var word = regexp.MustCompile(`^[A-Za-z_./-][\w./-]*$`)
+
+// listExample continues "a list" with one of such elements: of texts, the words that
+// were given.
+func listExample(n *node, elem reflect.Type) string {
+	switch {
+	case elem.Kind() == reflect.Int:
+		return ", such as [256, 256]"
+	case elem == partType && n.plain != "": // a number, say
+		return ", such as [" + n.plain + "]"
+	case elem.Kind() == reflect.String || elem == partType:
+		text, _ := n.value.(string)
+		words := strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ',' })
+		if len(words) == 0 || len(words) > 8 || slices.ContainsFunc(words, func(w string) bool { return !word.MatchString(w) }) {
+			return ", such as [first, second]"
+		}
+		return ", such as [" + strings.Join(words, ", ") + "]"
+	case elem.Kind() == reflect.Slice:
+		return " of mappings, each an item that begins with a dash"
+	}
+	return ""
 }
 
 // mapping decodes a struct. A section with nothing in it (all of its lines

@@ -85,6 +85,34 @@ func TestFaultsKeepDefaults(t *testing.T) {
 	}
 }
 
+// TestAListIsShownAsItsField: what is given for a list comes back as one, where it can.
+func TestAListIsShownAsItsField(t *testing.T) {
+	type lists struct {
+		Hidden  []int             `yaml:"hidden"`
+		Command []string          `yaml:"command"`
+		Select  [][]schedule.Kind `yaml:"select"`
+		Values  []Part            `yaml:"values"`
+	}
+	for text, want := range map[string]string{
+		"hidden: 256":                         "want a list, such as [256, 256]",
+		"hidden: a b":                         "want a list, such as [256, 256]",
+		"command: python3 -u x.py":            `got "python3 -u x.py"; want a list, such as [python3, -u, x.py]`,
+		"command: tv,kl":                      "want a list, such as [tv, kl]",
+		"command: 'a: [b'":                    "want a list, such as [first, second]",
+		"command: 3":                          "want a list, such as [first, second]",
+		"command: ''":                         "want a list, such as [first, second]",
+		"command: " + strings.Repeat("a ", 9): "want a list, such as [first, second]",
+		"select: a":                           "want a list of mappings",
+		"values: hellinger":                   "want a list, such as [hellinger]",
+		"values: 0.5":                         "want a list, such as [0.5]",
+	} {
+		var d lists
+		if _, err := Parse("x", []byte(text), nil, &d); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want %q in it", text, err, want)
+		}
+	}
+}
+
 func TestEmptySectionKeepsDefaults(t *testing.T) {
 	d := doc{Inner: inner{Size: 3}, Free: map[string]any{"k": 1}}
 	if _, err := Parse("x", []byte("inner:\nfree:\nname: n\n"), nil, &d); err != nil || d.Inner.Size != 3 || d.Free["k"] != 1 {

@@ -83,6 +83,26 @@ func TestLines(t *testing.T) {
 	}
 }
 
+// TestNumbersAreDecimal: what other notations make a number of is none in a table.
+func TestNumbersAreDecimal(t *testing.T) {
+	table := func(number string) ([]datafile.Row, error) {
+		return datafile.New("t.csv", []byte("a,b\nx,"+number+"\n")).Table(datafile.Columns{Text: "a", Value: "b"})
+	}
+	for text, want := range map[string]float64{"1": 1, "-0.5": -0.5, "+.5": 0.5, "5.": 5, "1e-3": 1e-3, "2E+2": 200, "010": 10} {
+		if rows, err := table(text); err != nil || rows[0].Value != want {
+			t.Errorf("%s: %v, %v", text, rows, err)
+		}
+	}
+	for _, text := range []string{"0x1p-3", "0X1P4", "1_0", "0x_1p0", "inf", "-Infinity", "nan", "1e999", "1,5", "0b1", "1d3", "½"} {
+		if rows, err := table(text); err == nil {
+			t.Errorf("%s was read as %v", text, rows)
+		}
+	}
+	if _, err := table("0x1p-3"); err == nil || err.Error() != `t.csv:2: b: got "0x1p-3"; want a finite number, such as 0.125` {
+		t.Error(err)
+	}
+}
+
 func TestParquetFaults(t *testing.T) {
 	type row struct {
 		Sequence *string  `parquet:"sequence,optional"`

@@ -90,7 +90,7 @@ func (f *File) Table(c Columns) ([]Row, error) {
 		}
 		x, ok := c.value(number)
 		if !ok {
-			return nil, &Error{File: f.Name, Line: line, Field: c.Value, Fault: fmt.Sprintf("got %.40q; want a finite number", number)}
+			return nil, &Error{File: f.Name, Line: line, Field: c.Value, Fault: fmt.Sprintf("got %.40q; want a finite number, such as 0.125", number)}
 		}
 		if len(record[text]) > maxText {
 			return nil, &Error{File: f.Name, Line: line, Field: c.Text, Fault: fmt.Sprintf("%d bytes; at most %d are read", len(record[text]), maxText)}
@@ -100,10 +100,14 @@ func (f *File) Table(c Columns) ([]Row, error) {
 	}
 }
 
-// value reads the text of a number.
+// value reads the text of a decimal number. Hexadecimal ones and underscores, which
+// strconv knows as well, are rather a code in the wrong column.
 func (c *Columns) value(text string) (float64, bool) {
 	if text == "" && c.Default != nil {
 		return *c.Default, true
+	}
+	if strings.ContainsAny(text, "xX_") {
+		return 0, false
 	}
 	x, err := strconv.ParseFloat(text, 64)
 	return x, err == nil && !math.IsNaN(x) && !math.IsInf(x, 0)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/strictyaml"
@@ -24,6 +26,8 @@ const (
 	maxAxes   = 8
 	maxSplit  = 256 // processes at once
 	maxMetric = 64  // metrics and times of a part
+
+	maxVariant = 200 // bytes of a name
 )
 
 // ErrTooLarge is wrapped by the error of a study that is above a cap.
@@ -228,6 +232,11 @@ func orMissing(text string) any {
 
 func (c *section) check(at string) error {
 	errs := []error{checkAxes(at, c.Axes)}
+	for _, v := range c.Variants {
+		if !oneLine(v.Name) { // it names lines of charts and rows of tables
+			errs = append(errs, fielderr.New(at+"variants", v.Name, fmt.Sprintf("a name of 1 to %d bytes on one line", maxVariant)))
+		}
+	}
 	if len(c.Metrics)+len(c.Times) > maxMetric {
 		errs = append(errs, fielderr.New(at+"metrics", len(c.Metrics)+len(c.Times), fmt.Sprintf("at most %d metrics and times", maxMetric)))
 	}
@@ -254,6 +263,10 @@ func (c *section) check(at string) error {
 		errs = append(errs, fielderr.New(at+"margin", c.Margin, "0 to 1000 percent"))
 	}
 	return errors.Join(errs...)
+}
+
+func oneLine(name string) bool {
+	return name != "" && len(name) <= maxVariant && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 func checkAxes(at string, axes []axis) error {

@@ -164,6 +164,8 @@ func TestFaultsHaveLines(t *testing.T) {
 		{"filter of no axis", "{variant: small, loss.divergence: hellinger}", "{variant: small, los.divergence: hellinger}", `grid.yaml:26:42: parts.b.exclude[0].los.divergence: got "los.divergence"; want an axis of the study: loss.divergence, train.lag, variant`},
 		{"filter of a set", "    seeds: [7, 9]", "    select: [{train.lagg: 0}]", `grid.yaml:16:27: sets.full.select[0].train.lagg: got "train.lagg"; want an axis`},
 		{"no job", "base:\n  env: {name: hypergrid, params: {dim: 2, height: 8}}\n  train: {batch: 16, updates: 100}\n", "", "grid.yaml: env.name: missing"},
+		{"variant of two lines", "      small: {policy", `      "sm\nall": {policy`, `grid.yaml:23:7: parts.b.variants: got "sm\nall"; want a name of 1 to 200 bytes on one line`},
+		{"variant without a name", "      small: {policy", `      "": {policy`, `grid.yaml:23:7: parts.b.variants: got ""; want a name of 1 to 200 bytes on one line`},
 		{"kind", "  a: {}\n  b:", "  a: {kind: trian}\n  b:", `grid.yaml:18:13: parts.a.kind: got "trian"; want one of train; did you mean train?`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/driftmesh/driftmesh/internal/experiment"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/runs"
@@ -30,10 +33,16 @@ func loadSampler(path string) (*job.Spec, *paramserver.Updater, error) {
 	return loadRunAs(path, paramserver.NewSampler)
 }
 
+// errCellGone is the fault of a study's run that is done.
+var errCellGone = errors.New("the run of a study, whose checkpoint is deleted when it is done unless experiment run has --keep-checkpoints")
+
 func loadRunAs(path string, build func(*job.Spec) (*paramserver.Updater, error)) (*job.Spec, *paramserver.Updater, error) {
 	c, err := runs.LoadCheckpoint(path)
 	if err != nil && !holdsRun(path) {
 		return nil, nil, fmt.Errorf("%s: %w; want the folder of one, such as runs/hypergrid-2d", path, runs.ErrNoRun)
+	}
+	if errors.Is(err, fs.ErrNotExist) && experiment.IsDone(path) {
+		return nil, nil, userFault{fmt.Errorf("%s: %w; driftmesh train %s trains it again", path, errCellGone, filepath.Join(path, runs.ConfigFile))}
 	}
 	if err != nil {
 		return nil, nil, err
@@ -68,16 +77,14 @@ type evaluation struct {
 	Name         string          `json:"name"`
 	Version      uint64          `json:"version"`
 	Trajectories uint64          `json:"trajectories"`
-	Exact        *metrics.Report `json:"exact"` // null where the environment cannot be enumerated
-	LogZ         float64         `json:"log_z"` // learned scalar
+	Exact        *metrics.Report `json:"exact"`           // null where the environment cannot be enumerated
+	LogZ         *float64        `json:"log_z,omitempty"` // learned scalar, where the objective learns one
 	// ImportanceLogZ is that of Estimates.
 	ImportanceLogZ *paramserver.Estimate `json:"importance_log_z"`
 	ModesFound     int                   `json:"modes_found"` // by training
 	ModesTotal     int                   `json:"modes_total"`
 	// Estimates are from fresh samples of P_F.
 	Estimates *paramserver.Estimates `json:"estimates"`
-
-	learned bool // log Z was
 }
 
 func newEvalCmd() *cobra.Command {
@@ -134,8 +141,8 @@ func newEvalCmd() *cobra.Command {
 			} else if z := e.Estimates.TrueLogZ; z != nil {
 				fmt.Fprintf(w, "  log Z   %.4f exact\n", *z)
 			}
-			if e.learned {
-				fmt.Fprintf(w, "  log Z   %.4f learned\n", e.LogZ)
+			if z := e.LogZ; z != nil {
+				fmt.Fprintf(w, "  log Z   %.4f learned\n", *z)
 			}
 			printEstimates(w, e.Estimates)
 			return nil
@@ -188,7 +195,11 @@ func printEstimates(w io.Writer, e *paramserver.Estimates) {
 }
 
 func evaluate(ctx context.Context, spec *job.Spec, u *paramserver.Updater) (*evaluation, error) {
-	e := &evaluation{Name: spec.Name, Version: u.Version(), Trajectories: u.Trajectories(), LogZ: u.LogZ(), learned: spec.Loss.LearnsLogZ()}
+	e := &evaluation{Name: spec.Name, Version: u.Version(), Trajectories: u.Trajectories()}
+	if spec.Loss.LearnsLogZ() {
+		z := u.LogZ()
+		e.LogZ = &z
+	}
 	e.ModesFound, e.ModesTotal = u.ModesFound()
 	params := u.Params()
 	var err error

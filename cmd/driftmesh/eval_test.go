@@ -56,6 +56,18 @@ func TestEvalJSON(t *testing.T) {
 	}
 }
 
+// TestEvalWithoutLogZ: an objective or a normaliser that learns none reports none.
+func TestEvalWithoutLogZ(t *testing.T) {
+	root := t.TempDir()
+	ok(t, "train", "../../examples/objective-ml.yaml", "--runs", root, "--set", "name=ml", "--set", "train.updates=5")
+	for _, dir := range []string{filepath.Join(root, "ml"), trainQuick(t, "--set", "loss.normaliser=batch_mean", "--set", "train.updates=5")} {
+		e := decode(t, ok(t, "eval", dir, "--json", "--samples", "64"))
+		if z, has := e["log_z"]; has || e["exact"] == nil {
+			t.Errorf("%s: log Z %v", e["name"], z)
+		}
+	}
+}
+
 // TestEstimatesInRows: rows of a job that asks have estimates, equal seeds equal
 // ones; training does not notice; `eval` says of the last version what its row says.
 func TestEstimatesInRows(t *testing.T) {

@@ -89,6 +89,12 @@ func TestExperimentEndToEnd(t *testing.T) {
 		t.Errorf("the cell has other metrics than train:\n%s\nfrom\n%s", got, want)
 	}
 
+	for _, verb := range []string{"eval", "sample"} { // its checkpoint is gone
+		if r := command(t, verb, cell); r.code != exitBadInput || !strings.Contains(r.stderr, "--keep-checkpoints") || strings.Contains(r.stderr, "yet") {
+			t.Errorf("%s of a finished cell: %+v", verb, r)
+		}
+	}
+
 	before := contents(t, filepath.Join(root, "small", "cells"))
 	out = ok(t, "experiment", "run", study, "--runs", root)
 	if !strings.Contains(out, "8 runs, 8 of them done before") {
@@ -112,6 +118,14 @@ func TestExperimentEndToEnd(t *testing.T) {
 	}
 	if r := command(t, "experiment", "compare", study, set); r.code != exitBadInput || !strings.Contains(r.stderr, "want a set's folder") {
 		t.Errorf("compare of a file: %+v", r)
+	}
+	for cell, want := range map[string]string{
+		"divergence=helinger, lag=0": `all: no cell "divergence=helinger, lag=0"; did you mean "divergence=hellinger, lag=0"?` + "\n",
+		"nothing":                    `there are "divergence=reverse_kl, lag=0", "divergence=reverse_kl, lag=5", "divergence=hellinger, lag=0", "divergence=hellinger, lag=5"` + "\n",
+	} {
+		if r := command(t, "experiment", "compare", set+"@"+cell, set); r.code != exitBadInput || !strings.Contains(r.stderr, want) {
+			t.Errorf("compare of an unknown cell: %+v", r)
+		}
 	}
 	if text := ok(t, "experiment", "compare", set, set); !strings.Contains(text, "[0, 0]") {
 		t.Errorf("a result beside itself:\n%s", text)

@@ -80,15 +80,35 @@ func open(target string) (*Results, []cellRef, error) {
 	case !one:
 		return r, all, nil
 	case len(found) == 0:
-		hint := ""
-		if near := suggest.Closest(name, names); near != "" {
-			hint = fmt.Sprintf("; did you mean %q?", near)
-		}
-		return nil, nil, fmt.Errorf("%s has no cell %q%s: %w", dir, name, hint, fs.ErrNotExist)
+		return nil, nil, fmt.Errorf("%s: %w %q; %s", dir, errNoCell, name, listCells(name, names))
 	case len(found) > 1:
 		return nil, nil, fmt.Errorf("%s has %d cells %q; write %s", dir, len(found), name, found[0])
 	}
 	return r, found, nil
+}
+
+// errNoCell says that a set has no such cell.
+var errNoCell = errors.New("no cell")
+
+// listCells says which cells there are instead of one that there is not: what was
+// probably meant, or the first of them.
+func listCells(name string, names []string) string {
+	if near := suggest.Closest(name, names); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	const most = 8
+	var b strings.Builder
+	b.WriteString("there are")
+	for i, n := range names[:min(len(names), most)] {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, " %q", n)
+	}
+	if more := len(names) - most; more > 0 {
+		fmt.Fprintf(&b, " and %d more: see the report, or driftmesh experiment list", more)
+	}
+	return b.String()
 }
 
 // Compare compares two results on the cells that both have, or two single cells,
@@ -132,7 +152,7 @@ func Compare(a, b string, margin float64) (*Comparison, error) {
 		}
 	}
 	if len(out.Cells) == 0 {
-		return nil, fmt.Errorf("%s and %s have no cell in common; FOLDER@CELL names one of each: %w", a, b, fs.ErrNotExist)
+		return nil, fmt.Errorf("%s and %s have no cell in common; FOLDER@CELL names one of each", a, b)
 	}
 	return out, nil
 }

@@ -95,6 +95,12 @@ type outcome struct {
 	Error  string `json:"error,omitempty"`
 }
 
+// IsDone says whether a folder is that of a study's run that is done.
+func IsDone(dir string) bool {
+	o, err := readOutcome(dir)
+	return err == nil && o != nil
+}
+
 // SetDir is the folder of the set's results.
 func (r *Runner) SetDir() string { return filepath.Join(r.Dir, r.Plan.Set) }
 

@@ -136,6 +136,24 @@ func TestUnknownThingsAreLeftOut(t *testing.T) {
 	}
 }
 
+// TestRefusedAreTold: once there are any, with all of them so far.
+func TestRefusedAreTold(t *testing.T) {
+	s := snapshot{Options: Options{Name: "demo"}}
+	now := time.Unix(100, 0)
+	for version, c := range []struct {
+		refused uint64
+		want    string
+	}{{0, ""}, {5, ", lag 0, 5 refused"}, {0, ", lag 0, 5 refused"}, {2, ", lag 0, 7 refused"}} {
+		s.row(runs.Row{Version: int64(version), Refused: c.refused}, runs.Timing{}, now)
+		if got := s.plain(now); !strings.HasSuffix(got, c.want) || c.want == "" && strings.Contains(got, "refused") {
+			t.Errorf("row %d: %q", version, got)
+		}
+		if got := strings.Join(s.view(now, 100, false), "\n"); strings.Contains(got, "refused") != (c.want != "") {
+			t.Errorf("row %d: %q", version, got)
+		}
+	}
+}
+
 func TestForecast(t *testing.T) {
 	now := time.Unix(100, 0)
 	s := snapshot{Options: Options{Total: 100}}

@@ -33,6 +33,7 @@ type snapshot struct {
 	timing       runs.Timing
 	rows         int
 	tv           []float64 // of the rows so far, newest last
+	refused      uint64    // trajectories of the rows so far
 
 	// The first progress seen by this process: rates for the time left are
 	// taken from there.
@@ -64,6 +65,7 @@ func (s *snapshot) row(row runs.Row, t runs.Timing, now time.Time) {
 		row.ModesFound, row.ModesTotal = s.last.ModesFound, s.last.ModesTotal
 	}
 	s.last, s.timing = row, t
+	s.refused += row.Refused
 	s.rows++
 	if t.Workers > 0 || t.Servers > 0 {
 		s.Workers, s.Servers = t.Workers, t.Servers
@@ -173,7 +175,8 @@ func (s *snapshot) quality() []string {
 	return out
 }
 
-// pace lists the rates and the lag of the last row.
+// pace lists the rates and the lag of the last row, and the trajectories that were
+// refused since the display began, where there are any.
 func (s *snapshot) pace() []string {
 	if s.rows == 0 {
 		return nil
@@ -189,7 +192,11 @@ func (s *snapshot) pace() []string {
 	if s.last.Lag.P95 != s.last.Lag.Median {
 		lag += fmt.Sprintf(" (p95 %d)", s.last.Lag.P95)
 	}
-	return append(out, lag)
+	out = append(out, lag)
+	if s.refused > 0 {
+		out = append(out, fmt.Sprintf("%d refused", s.refused))
+	}
+	return out
 }
 
 // sparkline draws the last n values, on a logarithmic scale of their own when

@@ -112,16 +112,26 @@ func Diversity(spec *envs.Spec, features [][]int32) float64 {
 
 // Distance between two objects by their ascending active features. Where states
 // are sequences of tokens it is Hamming's, as the share of the positions at which
-// they differ; otherwise Jaccard's: the share of the features of either that are
+// they differ, where all further features, such as those of a condition, are one
+// position more; otherwise Jaccard's: the share of the features of either that are
 // not of both. 0 for equal objects, at most 1.
 func Distance(spec *envs.Spec, a, b []int32) float64 {
 	if spec.Positions > 0 {
 		end := int32(spec.Positions * spec.Vocabulary)
-		tokens := func(f []int32) []int32 { // what comes after them is not the sequence
+		split := func(f []int32) (tokens, rest []int32) {
 			n, _ := slices.BinarySearch(f, end)
-			return f[:n]
+			return f[:n], f[n:]
 		}
-		return differing(tokens(a), tokens(b), spec)
+		tokensA, restA := split(a)
+		tokensB, restB := split(b)
+		n, of := differing(tokensA, tokensB, int32(spec.Vocabulary)), spec.Positions
+		if spec.Features > int(end) {
+			of++
+			if !slices.Equal(restA, restB) {
+				n++
+			}
+		}
+		return float64(n) / float64(of)
 	}
 	both := common(a, b)
 	if either := len(a) + len(b) - both; either > 0 {
@@ -130,10 +140,9 @@ func Distance(spec *envs.Spec, a, b []int32) float64 {
 	return 0
 }
 
-// differing is the share of the positions that hold different tokens, or in one
-// of the two none.
-func differing(a, b []int32, spec *envs.Spec) float64 {
-	v, n := int32(spec.Vocabulary), 0
+// differing counts the positions that hold different tokens of v, or in one of the
+// two none.
+func differing(a, b []int32, v int32) (n int) {
 	for len(a) > 0 || len(b) > 0 {
 		switch {
 		case len(b) == 0 || len(a) > 0 && a[0]/v < b[0]/v:
@@ -147,7 +156,7 @@ func differing(a, b []int32, spec *envs.Spec) float64 {
 			a, b = a[1:], b[1:]
 		}
 	}
-	return float64(n) / float64(spec.Positions)
+	return n
 }
 
 // common counts the elements of two ascending lists that are in both.

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/envs/conditional"
 	"github.com/driftmesh/driftmesh/envs/hypergrid"
 	"github.com/driftmesh/driftmesh/metrics"
 )
@@ -54,6 +55,28 @@ func TestTop(t *testing.T) {
 	}
 }
 
+// TestConditionsAreApart: one cell under two conditions is two objects, which differ
+// at one of three places.
+func TestConditionsAreApart(t *testing.T) {
+	e, err := conditional.New(conditional.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, s := metrics.NewTop(e, 9), e.NewStates(1)
+	for _, text := range []string{"beta=0.25 (3,0)", "beta=0.5 (3,0)", "beta=1 (3,0)"} {
+		if err := s.Parse(0, text); err != nil {
+			t.Fatal(err)
+		}
+		top.Add(s, 0, 0)
+	}
+	near(t, "diversity of a cell", top.Report().Diversity, 1./3, 1e-12)
+	if err := s.Parse(0, "beta=1 (4,1)"); err != nil {
+		t.Fatal(err)
+	}
+	top.Add(s, 0, 0)
+	near(t, "with another", top.Report().Diversity, (3*1./3+2*1+2./3)/6, 1e-12)
+}
+
 // TestDistanceIsAMetric over features and over sequences, and is computed as
 // defined there.
 func TestDistanceIsAMetric(t *testing.T) {
@@ -61,9 +84,10 @@ func TestDistanceIsAMetric(t *testing.T) {
 		spec := envs.Spec{Features: 12}
 		sequence := rapid.Bool().Draw(t, "sequence")
 		if sequence {
-			spec.Positions, spec.Vocabulary, spec.Features = 4, 3, 14
+			spec.Positions, spec.Vocabulary, spec.Features = 4, 3, 12+rapid.IntRange(0, 2).Draw(t, "further")
 		}
-		draw := func(name string) (features []int32, tokens [4]int) {
+		further := spec.Features - 12
+		draw := func(name string) (features []int32, tokens [5]int) {
 			if !sequence {
 				for f, on := range rapid.SliceOfN(rapid.Bool(), 12, 12).Draw(t, name) {
 					if on {
@@ -72,13 +96,14 @@ func TestDistanceIsAMetric(t *testing.T) {
 				}
 				return features, tokens
 			}
-			for p := range tokens { // 3 is an empty place
+			for p := range 4 { // 3 is an empty place
 				if tokens[p] = rapid.IntRange(0, 3).Draw(t, name); tokens[p] < 3 {
 					features = append(features, int32(3*p+tokens[p]))
 				}
 			}
-			if rapid.Bool().Draw(t, "condition") { // not part of the sequence
-				features = append(features, 12)
+			for f := range rapid.IntRange(0, further).Draw(t, "condition") { // a thermometer
+				features = append(features, int32(12+f))
+				tokens[4]++
 			}
 			return features, tokens
 		}
@@ -92,15 +117,19 @@ func TestDistanceIsAMetric(t *testing.T) {
 		case ab > metrics.Distance(&spec, a, c)+metrics.Distance(&spec, c, b)+1e-12:
 			t.Fatalf("the way over %v is shorter", c)
 		}
-		if sequence {
+		if sequence { // the condition is one more position
 			n := 0
 			for p := range ta {
 				if ta[p] != tb[p] {
 					n++
 				}
 			}
-			if ab != float64(n)/4 {
-				t.Fatalf("%v and %v: %v, want %d of 4", ta, tb, ab, n)
+			of := 4
+			if further > 0 {
+				of = 5
+			}
+			if ab != float64(n)/float64(of) {
+				t.Fatalf("%v and %v: %v, want %d of %d", ta, tb, ab, n, of)
 			}
 		}
 	})

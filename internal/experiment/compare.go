@@ -161,7 +161,7 @@ func Compare(a, b string, margin float64) (*Comparison, error) {
 func (c *Comparison) Print(w io.Writer) error {
 	fmt.Fprintf(w, "A  %s\nB  %s\n\n", c.A, c.B)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "CELL\tMETRIC\tPAIRS\tB\tA − B\t95 % INTERVAL\tA IS")
+	fmt.Fprintln(t, "CELL\tMETRIC\tPAIRS\tB, MEAN\tA − B, MEAN\t95 % INTERVAL\tA IS")
 	for _, cell := range c.Cells {
 		name := cell.A
 		if cell.A != cell.B {

@@ -178,17 +178,17 @@ func titled(p *Part, what, where string) string {
 
 func (r *Results) curveFigures(p *Part, q panel, metric string) []figure {
 	var out []figure
-	for _, cells := range p.groups(q.cells) {
+	groups := p.groups(q.cells)
+	for n, cells := range groups {
 		var series []plots.Series
-		var all []float64
-		var floors [][]float64
+		var all, lows []float64
 		for i, c := range cells {
-			xs, mean, low, high, floor := r.curve(p, c, metric)
+			xs, mean, low, high := r.curve(p, c, metric)
 			if len(xs) == 0 {
 				continue
 			}
 			colour := lineColour(i)
-			all, floors = append(all, mean...), append(floors, floor)
+			all, lows = append(all, mean...), append(lows, low...)
 			series = append(series,
 				plots.Series{X: xs, Y: low, Upper: high, Colour: colour},
 				plots.Series{Name: p.lineName(c), X: xs, Y: mean, Colour: colour})
@@ -196,20 +196,21 @@ func (r *Results) curveFigures(p *Part, q panel, metric string) []figure {
 		if len(series) == 0 {
 			continue
 		}
-		log := widely(all)
-		if log {
-			for i, floor := range floors { // a band, and its line
-				cut(series[2*i].Y, floor)
-			}
-		}
-		y := plots.Axis{Label: metric, Log: log, Pad: true}
-		if !log {
+		caption := fmt.Sprintf("Mean over the seeds that have not diverged, with its 95 %% band (Student's t; %d seeds).", len(p.Seeds))
+		y := plots.Axis{Label: metric, Log: widely(all), Pad: true}
+		if !y.Log {
 			y.Include = []float64{0}
+		} else if edge := slices.Min(all) / 2; slices.Min(lows) < edge {
+			// An interval may reach to 0 and below, which is nowhere on such an axis.
+			y.Least = edge
+			caption += " Bands that go on below the axis, which is logarithmic, end at its lower edge."
 		}
 		title := titled(p, metric, q.name)
-		out = append(out, figure{title: title,
-			caption: fmt.Sprintf("Mean over the seeds that have not diverged, with its 95 %% band (Student's t; %d seeds).", len(p.Seeds)),
-			plot:    plots.Chart{Title: title, X: plots.Axis{Label: "optimiser updates", Include: []float64{0}}, Y: y, Series: series}})
+		if len(groups) > 1 {
+			title += fmt.Sprintf(" (%d of %d)", n+1, len(groups))
+		}
+		out = append(out, figure{title: title, caption: caption,
+			plot: plots.Chart{Title: title, X: plots.Axis{Label: "optimiser updates", Include: []float64{0}}, Y: y, Series: series}})
 	}
 	return out
 }
@@ -227,18 +228,9 @@ func widely(ys []float64) bool {
 	return hi/lo > 8
 }
 
-// cut ends a band where a logarithmic axis has no place for it.
-func cut(low, floor []float64) {
-	for i, v := range low {
-		if v <= 0 {
-			low[i] = floor[i]
-		}
-	}
-}
-
 // curve is a metric's mean over seeds at every evaluation that all seeds have, and
-// its interval. floor is half of the smallest value above 0, if not of the mean.
-func (r *Results) curve(p *Part, c *Cell, metric string) (xs, mean, low, high, floor []float64) {
+// its interval.
+func (r *Results) curve(p *Part, c *Cell, metric string) (xs, mean, low, high []float64) {
 	at := map[float64][]float64{}
 	seeds := 0
 	for _, rec := range r.of(p.Name, c.Name) {
@@ -265,13 +257,8 @@ func (r *Results) curve(p *Part, c *Cell, metric string) (xs, mean, low, high, f
 			i.Low, i.High = i.Mean, i.Mean
 		}
 		low, high = append(low, i.Low), append(high, i.High)
-		least := i.Mean
-		if lowest := slices.Min(at[x]); lowest > 0 {
-			least = lowest
-		}
-		floor = append(floor, least/2)
 	}
-	return xs, mean, low, high, floor
+	return xs, mean, low, high
 }
 
 func (r *Results) timeFigures(p *Part, t Time) []figure {

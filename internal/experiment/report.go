@@ -114,7 +114,7 @@ func (r *Results) view(p *Part) partView {
 	for _, n := range names {
 		head := n
 		if p.isTime(n) {
-			head += " (updates)"
+			head += " (updates, median)" // a seed that never got there has no mean
 		}
 		v.Head = append(v.Head, head)
 	}

@@ -71,7 +71,7 @@ func (c Chart) draw(canvas draw.Canvas, withTitle bool) error {
 			if s.Reference != references {
 				continue
 			}
-			for _, run := range s.runs(c.X.Log, c.Y.Log) {
+			for _, run := range s.runs(c.X.Log, c.Y) {
 				drawRun(data, s, thin(run, x), colours[i], x, y)
 			}
 		}
@@ -106,16 +106,20 @@ func translucent(c color.NRGBA) color.NRGBA {
 // point is one place of a series; upper equals y for lines.
 type point struct{ x, y, upper float64 }
 
-// runs cuts the series where a point has no place on the axes.
-func (s Series) runs(logX, logY bool) [][]point {
+// runs cuts the series where a point has no place on the axes, and bands at the
+// lower edge that an axis is given.
+func (s Series) runs(logX bool, y Axis) [][]point {
 	var out [][]point
 	var run []point
 	for i := range s.X {
 		p := point{s.X[i], s.Y[i], s.Y[i]}
 		if s.Upper != nil {
 			p.upper = s.Upper[i]
+			if y.Least > 0 {
+				p.y, p.upper = max(p.y, y.Least), max(p.upper, y.Least)
+			}
 		}
-		if usable(p.x, logX) && usable(p.y, logY) && usable(p.upper, logY) {
+		if usable(p.x, logX) && usable(p.y, y.Log) && usable(p.upper, y.Log) {
 			run = append(run, p)
 			continue
 		}

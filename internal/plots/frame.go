@@ -14,6 +14,9 @@ type Axis struct {
 	Log     bool      // logarithmic; values that are not positive are left out
 	Include []float64 // values that the axis must reach
 	Pad     bool      // leave a little room at the ends
+	// Least, where it is above 0, is the axis' lower edge, whatever the values are.
+	// Bands end there, also those that reach below 0 on a logarithmic axis.
+	Least float64
 }
 
 // Extent of charts and bars, in points.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"image/png"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,6 +22,26 @@ func TestTonesAreDistinct(t *testing.T) {
 		if !strings.Contains(Style(false), tone.name+":"+h) || !strings.Contains(Style(true), tone.name+":"+hexOf(tone.dark)) {
 			t.Errorf("%s is not in the style", tone.name)
 		}
+	}
+}
+
+// TestLeast: an axis begins where it is told to, and bands end there.
+func TestLeast(t *testing.T) {
+	for _, a := range []Axis{{Log: true, Pad: true, Least: 0.1}, {Pad: true, Least: 0.1}, {Log: true, Least: 1000}} {
+		if s := newScale(a, []float64{-3, 1e-9, 0.5, 20}); s.lo != a.Least || !(s.hi > s.lo) || s.at(a.Least) != 0 {
+			t.Errorf("%+v: %+v", a, s)
+		}
+	}
+	y := Axis{Log: true, Least: 0.1}
+	band := Series{X: []float64{0, 1, 2, 3}, Y: []float64{-1, 1e-9, 0.5, math.NaN()}, Upper: []float64{1, 0.01, 2, 3}}
+	runs := band.runs(false, y)
+	want := []point{{0, 0.1, 1}, {1, 0.1, 0.1}, {2, 0.5, 2}}
+	if len(runs) != 1 || !slices.Equal(runs[0], want) {
+		t.Errorf("the band is %v, want %v", runs, want)
+	}
+	band.Upper = nil
+	if runs := band.runs(false, y); len(runs) != 1 || len(runs[0]) != 2 {
+		t.Errorf("the line is %v", runs)
 	}
 }
 

@@ -28,6 +28,9 @@ func newScale(a Axis, values ...[]float64) scale {
 			lo, hi = min(lo, v), max(hi, v)
 		}
 	}
+	if a.Least > 0 {
+		lo, hi = a.Least, max(hi, 1.5*a.Least)
+	}
 	switch {
 	case lo > hi: // nothing to show
 		lo, hi = 0, 1
@@ -48,6 +51,9 @@ func newScale(a Axis, values ...[]float64) scale {
 			lo -= pad
 		}
 		hi += pad
+	}
+	if a.Least > 0 {
+		lo = a.Least
 	}
 	return scale{lo: lo, hi: hi, log: a.Log}
 }

@@ -159,6 +159,7 @@ func readFrame(r io.Reader, into *Reply, buf []byte) ([]byte, error) {
 	if err := msgpack.Unmarshal(buf, into); err != nil {
 		return buf, fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
+	into.plain()
 	return buf, nil
 }
 

@@ -32,6 +32,7 @@ type Pool struct {
 
 	mu       sync.Mutex
 	hello    *Reply // of the first process; the others must agree
+	ended    string // how the last process ended before any answered hello
 	failures int    // in a row
 	again    time.Time
 }
@@ -170,6 +171,9 @@ func (p *Pool) with(ctx context.Context, retries int, use func(context.Context, 
 			return p.wrap(ctx.Err())
 		}
 		p.failed()
+		if errors.Is(err, errStillborn) {
+			return p.wrap(fmt.Errorf("%w: %w", ErrFailed, err))
+		}
 		if try >= retries {
 			return p.wrap(fmt.Errorf("%w %d times: %w", ErrFailed, try+1, err))
 		}
@@ -227,7 +231,7 @@ func (p *Pool) run(ctx context.Context, s *slot) error {
 	s.p = proc
 	hello, err := proc.call(ctx, &Request{Op: OpHello, Protocol: Protocol, Params: p.command.Params}, max(startTimeout, p.command.Timeout))
 	if err != nil {
-		return err
+		return p.stillborn(err)
 	}
 	if err = p.greeted(hello); err != nil {
 		proc.stop(0)
@@ -237,11 +241,33 @@ func (p *Pool) run(ctx context.Context, s *slot) error {
 	return nil
 }
 
+// errStillborn is the fault of a program that does not come to serve, whoever asks.
+var errStillborn = errors.New("it cannot start")
+
+// stillborn finds out that a program cannot start: none of its processes ever answered
+// hello, and two in a row ended by themselves, or wrote no protocol, in the same way. A
+// missing module stays missing; a signal or a slow start may be of the moment.
+func (p *Pool) stillborn(err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var d *death
+	if p.hello != nil || !errors.As(err, &d) && !errors.Is(err, ErrProtocol) {
+		return err
+	}
+	before := p.ended
+	if p.ended = err.Error(); p.ended != before {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errStillborn, err)
+}
+
 // greeted compares what a process says of itself with what the first one said.
 func (p *Pool) greeted(hello *Reply) error {
 	switch {
 	case hello.Error != "":
 		return errors.New(hello.Error)
+	case hello.Name != Plain(hello.Name) || hello.Data != Plain(hello.Data):
+		return fmt.Errorf("its name %.40q, or its data %.40q, is too long or no plain text", hello.Name, hello.Data)
 	case hello.Protocol != Protocol:
 		return fmt.Errorf("it speaks protocol %d; want %d", hello.Protocol, Protocol)
 	case hello.Kind != KindReward && hello.Kind != KindEnv:

@@ -115,7 +115,8 @@ func TestFailuresAreRetried(t *testing.T) {
 		{"segfault", "signal: segmentation fault"},
 		{"hang", "no answer within 1s"},
 		{"exit", "I have had enough"},
-		{"child", "no answer within 1s"}, // its child holds the pipe,
+		{"child", "no answer within 1s"}, // its child holds the pipe
+		{"closes", "it closed its standard output and went on running"},
 		{"garbage", "a frame of 1416"},
 		{"noise", "breaks the plugin protocol"},
 		{"overlong", "a frame of 2147483647 bytes"},

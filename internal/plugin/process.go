@@ -23,6 +23,7 @@ type process struct {
 	out    *os.File // its standard output
 	reader *bufio.Reader
 	last   *tail
+	mark   string // of it and what it starts
 	id     uint64
 	wbuf   []byte
 	rbuf   []byte
@@ -46,9 +47,10 @@ func start(args []string, dir string, logger *slog.Logger) (*process, error) {
 	if err != nil {
 		return nil, errors.Join(err, childIn.Close(), in.Close())
 	}
-	p := &process{in: in, out: out, reader: bufio.NewReaderSize(out, 64<<10), last: &tail{logger: logger}}
+	p := &process{in: in, out: out, reader: bufio.NewReaderSize(out, 64<<10), last: &tail{logger: logger}, mark: newMark()}
 	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Dir = dir
+	p.cmd.Env = append(os.Environ(), p.mark)
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = childIn, childOut, p.last
 	p.cmd.WaitDelay = afterwards
 	// A group of its own: Ctrl-C is for driftmesh, and what the plugin starts ends with it.
@@ -91,23 +93,41 @@ func (p *process) call(ctx context.Context, req *Request, timeout time.Duration)
 		return nil, ctx.Err()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, fmt.Errorf("no answer within %s", timeout)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE):
-		return nil, p.obituary()
+	case errors.Is(err, syscall.EPIPE):
+		return nil, p.obituary(req.Op, "input")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, p.obituary(req.Op, "output")
+	case errors.Is(err, ErrProtocol) && req.Op == OpHello:
+		return nil, fmt.Errorf("%w; standard output belongs to the protocol until driftmesh.serve(...) has taken it: print nothing before", err)
 	}
 	return nil, err
 }
 
-// obituary ends a process that closed its pipe, and says how it died.
-func (p *process) obituary() error {
-	p.stop(patience)
-	text := "ended"
-	if s := p.cmd.ProcessState; s != nil {
-		text = s.String()
+// death is how a process ended by itself, not by a signal.
+type death struct{ text string }
+
+func (d *death) Error() string { return d.text }
+
+// obituary ends a process that closed one of its pipes instead of answering, and says
+// how it died.
+func (p *process) obituary(op, pipe string) error {
+	killed := p.end(patience) // with its input open: nothing tells it to end
+	said := ""
+	if text := p.last.text(); text != "" {
+		said = ": " + text
 	}
-	if said := p.last.text(); said != "" {
-		return fmt.Errorf("the process died (%s): %s", text, said)
+	state := p.cmd.ProcessState
+	switch {
+	case state == nil:
+		return fmt.Errorf("the process died%s", said)
+	case killed:
+		return fmt.Errorf("it closed its standard %s and went on running%s", pipe, said)
+	case state.Success() && op == OpHello:
+		return &death{fmt.Sprintf("it ended without serving (%s); a script of Python ends with driftmesh.serve(...)%s", state, said)}
+	case state.Exited():
+		return &death{fmt.Sprintf("the process died (%s)%s", state, said)}
 	}
-	return fmt.Errorf("the process died (%s)", text)
+	return fmt.Errorf("the process died (%s)%s", state, said)
 }
 
 // stop closes the input, waits a moment, kills what is left, and reaps it.
@@ -116,14 +136,26 @@ func (p *process) stop(wait time.Duration) {
 		return
 	}
 	p.in.Close()
-	timer := time.AfterFunc(wait, p.kill)
-	p.cmd.Wait() // its error is its exit code
-	timer.Stop()
-	p.out.Close()
-	p.kill() // what it started
+	p.end(wait)
 }
 
-// kill ends the process and all that it started.
+// end waits a moment for the process to end, kills what is left, and reaps it. It says
+// whether it was still running.
+func (p *process) end(wait time.Duration) (killed bool) {
+	timer := time.AfterFunc(wait, p.kill)
+	p.cmd.Wait() // its error is its exit code
+	if !timer.Stop() && p.cmd.ProcessState != nil {
+		status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+		killed = ok && status.Signal() == syscall.SIGKILL
+	}
+	p.in.Close()
+	p.out.Close()
+	p.kill() // what it started
+	killMarked(p.mark)
+	return killed
+}
+
+// kill ends the process and its group.
 func (p *process) kill() { syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) }
 
 // tail logs a plugin's standard error line by line and remembers the last one.
@@ -174,8 +206,10 @@ func (t *tail) line() {
 	}
 }
 
+// text is the last line of a process that has ended.
 func (t *tail) text() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.last
+	t.line() // it may end without a line break
+	return Plain(t.last)
 }

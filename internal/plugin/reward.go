@@ -26,7 +26,7 @@ func (p *Pool) LogRewards(ctx context.Context, req *Request, text func(int) stri
 		for _, e := range reply.Errors {
 			if !known[e.Item] {
 				known[e.Item] = true
-				faults = append(faults, Fault{first + e.Item, fmt.Errorf("plugin %s: %s: %.400s", p, name(first+e.Item), e.Text)})
+				faults = append(faults, Fault{first + e.Item, fmt.Errorf("plugin %s: %s: %s", p, name(first+e.Item), e.Text)})
 			}
 			part[e.Item] = math.NaN()
 		}
@@ -45,7 +45,7 @@ func (p *Pool) LogRewards(ctx context.Context, req *Request, text func(int) stri
 // objects that do: sampling is repeatable, so they would come again and again.
 func (p *Pool) rewards(ctx context.Context, req *Request) (*Reply, error) {
 	reply, err := p.Call(ctx, req)
-	if !errors.Is(err, ErrFailed) || ctx.Err() != nil {
+	if !errors.Is(err, ErrFailed) || errors.Is(err, errStillborn) || ctx.Err() != nil {
 		return reply, err
 	}
 	s := search{pool: p, patience: bits.Len(uint(req.Len())) + 1}

@@ -51,6 +51,18 @@ def faulty(x, scale=1.0):
         if os.fork() == 0:
             time.sleep(1e6)
         os._exit(1)
+    elif MODE in ("detached", "orphan"):  # a child of a session of its own, which holds FILE
+        pipe = os.open(FILE, os.O_WRONLY)
+        os.write(pipe, b"here")
+        if os.fork() == 0:
+            os.setsid()
+            time.sleep(1e6)
+        if MODE == "orphan":
+            os._exit(1)
+        time.sleep(1e6)
+    elif MODE == "closes" and bad():
+        os.closerange(3, 100)
+        time.sleep(1e6)
     return out
 
 
@@ -97,12 +109,24 @@ class Raw:
                 self.frame(msgpack.packb(good | {"log_rewards": np.full(n, -np.inf).tobytes()}))
             elif MODE == "changed" and bad():
                 os._exit(1)
+            elif MODE == "shouts":
+                self.frame(msgpack.packb({"id": request["id"], "error": "\x1b[2J\nred\u202e " + "x" * (10 << 20)}))
+            elif MODE == "shouts of one":
+                self.frame(msgpack.packb(good | {"errors": [[0, "\x1b[2J\nred\u202e " + "x" * (10 << 20)]]}))
             else:
                 self.frame(msgpack.packb(good))
 
 
-if MODE in ("garbage", "noise", "overlong", "bomb", "half", "fewer", "stray", "echo", "infinite", "protocol", "kind", "changed"):
+if MODE in ("garbage", "noise", "overlong", "bomb", "half", "fewer", "stray", "echo", "infinite", "protocol", "kind", "changed", "shouts", "shouts of one"):
     Raw().run()
 if MODE == "silent":
     time.sleep(1e6)
+elif MODE == "broken":
+    with open(FILE, "a") as starts:
+        starts.write("x")
+    sys.exit("no module of that name \x1b[2J")
+elif MODE == "unserved":
+    sys.exit(0)
+elif MODE == "chatty":
+    os.write(1, b"hello\n")
 driftmesh.serve(faulty)

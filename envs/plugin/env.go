@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/envs/params"
@@ -56,6 +57,8 @@ type Env struct {
 	spec  envs.Spec
 	stop  bool
 	first *plugin.Reply // s0
+
+	trials atomic.Int64 // new states that are still asked for a parent; see states.try
 }
 
 // New starts the program to ask what it is. Faults are *fielderr.Error.
@@ -80,8 +83,9 @@ func New(c Config) (envs.Env, error) {
 		return nil, fmt.Errorf("plugin %s: %w", pool, err)
 	}
 	if _, err := e.nodes(hello, 1); err != nil {
-		return nil, fmt.Errorf("%w: the first state: %w", plugin.ErrProtocol, err)
+		return nil, fmt.Errorf("plugin %s: %w", pool, fmt.Errorf("%w: the first state: %w", plugin.ErrProtocol, err))
 	}
+	e.trials.Store(maxTrials)
 	return e, nil
 }
 
@@ -162,7 +166,12 @@ type node struct {
 	rewarded bool    // logR is known
 	next     []*node // by forward action; nil: not known yet
 	prev     []*node // by backward action, then by the stop
+	depth    int     // steps of some way from s0; the longest known
+	tried    bool    // one of its parents was asked for
 }
+
+// name is the node in messages.
+func (x *node) name() string { return plugin.Plain(x.text) }
 
 // nodes reads n states of a reply and checks that they can be states.
 func (e *Env) nodes(r *plugin.Reply, n int) ([]*node, error) {
@@ -195,7 +204,7 @@ func (e *Env) nodes(r *plugin.Reply, n int) ([]*node, error) {
 			forward: bools(c.Forward[i*a : (i+1)*a]), backward: bools(c.Backward[i*b : (i+1)*b]),
 		}
 		if err := e.check(x); err != nil {
-			return nil, fmt.Errorf("%.100s: %w", x.text, err)
+			return nil, fmt.Errorf("%s: %w", x.name(), err)
 		}
 		out[i] = x
 	}
@@ -214,7 +223,7 @@ func bools(column []byte) []bool {
 func (e *Env) check(x *node) error {
 	for i, f := range x.active {
 		if f < 0 || int(f) >= e.spec.Features || i > 0 && f <= x.active[i-1] {
-			return fmt.Errorf("active features %v; want numbers from 0 to %d, ascending", x.active, e.spec.Features-1)
+			return fmt.Errorf("active features %s; want numbers from 0 to %d, ascending", plugin.Plain(fmt.Sprint(x.active)), e.spec.Features-1)
 		}
 	}
 	legal := 0

@@ -36,7 +36,7 @@ func (e *Env) List(ctx context.Context, atMost int) (envs.Enumerable, error) {
 				}
 			}
 		}
-		if err := g.learn(plugin.OpStep, ask, next, g.stepped); err != nil {
+		if err := g.learn(plugin.OpStep, ask, next); err != nil {
 			return nil, err
 		}
 		layer = nil
@@ -62,6 +62,10 @@ func (e *Env) List(ctx context.Context, atMost int) (envs.Enumerable, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plugin %s: %w", e.pool, err)
 	}
+	if err := e.whole(order, ended); err != nil {
+		return nil, fmt.Errorf("plugin %s: %w", e.pool, err)
+	}
+	e.trials.Store(0) // nothing is left to find
 	return e.number(ctx, order, ended, found)
 }
 

@@ -103,14 +103,17 @@ func (s *states) Forward(rows, actions []int32) error {
 	for i, row := range rows {
 		x, a := s.rows[row], actions[i]
 		if a < 0 || int(a) >= len(x.forward) || !x.forward[a] {
-			return fmt.Errorf("%s: row %d: forward action %d is illegal in %s", Name, row, a, x.text)
+			return fmt.Errorf("%s: row %d: forward action %d is illegal in %s", Name, row, a, x.name())
 		}
 		if x.next == nil {
 			x.next = make([]*node, len(x.forward))
 		}
 		ask = append(ask, edge{x, a})
 	}
-	if err := s.learn(plugin.OpStep, ask, next, s.stepped); err != nil {
+	if err := s.learn(plugin.OpStep, ask, next); err != nil {
+		return err
+	}
+	if err := s.try(ask); err != nil {
 		return err
 	}
 	for i, row := range rows {
@@ -122,19 +125,8 @@ func (s *states) Forward(rows, actions []int32) error {
 // next is where it is remembered that a step leads.
 func next(e edge) **node { return &e.from.next[e.action] }
 
-// stepped checks a step that was told of, and remembers the way back.
-func (s *states) stepped(e edge, to *node) error {
-	way := int(e.action) // of the same number
-	if s.env.stop && way == s.env.spec.Actions-1 {
-		if !to.terminal {
-			return fmt.Errorf("the stop action leads from %s to the unfinished %s", e.from.text, to.text)
-		}
-	} else if !to.backward[way] {
-		return fmt.Errorf("action %d leads from %s to %s, and cannot be taken back there", e.action, e.from.text, to.text)
-	}
-	s.ways(to)[way] = e.from
-	return nil
-}
+// prev is where it is remembered that a step came from.
+func prev(e edge) **node { return &e.from.prev[e.action] }
 
 // ways are the parents of a node, as far as they are known.
 func (s *states) ways(x *node) []*node {
@@ -153,18 +145,12 @@ func (s *states) Backward(rows, actions []int32) error {
 		case b == envs.Only && s.env.stop && x.terminal:
 			b = int32(s.env.spec.Actions - 1)
 		case b < 0 || int(b) >= len(x.backward) || !x.backward[b]:
-			return fmt.Errorf("%s: row %d: backward action %d is illegal in %s", Name, row, b, x.text)
+			return fmt.Errorf("%s: row %d: backward action %d is illegal in %s", Name, row, b, x.name())
 		}
 		s.ways(x)
 		ask = append(ask, edge{x, b})
 	}
-	err := s.learn(plugin.OpUndo, ask, func(e edge) **node { return &e.from.prev[e.action] }, func(e edge, to *node) error {
-		if to.terminal || !to.forward[e.action] {
-			return fmt.Errorf("action %d is taken back from %s to %s, and is not legal there", e.action, e.from.text, to.text)
-		}
-		return nil
-	})
-	if err != nil {
+	if err := s.learn(plugin.OpUndo, ask, prev); err != nil {
 		return err
 	}
 	for i, row := range rows {
@@ -173,9 +159,8 @@ func (s *states) Backward(rows, actions []int32) error {
 	return nil
 }
 
-// learn asks where steps lead that are not known; place is where that is
-// remembered, check what must hold of it.
-func (s *states) learn(op string, steps []edge, place func(edge) **node, check func(edge, *node) error) error {
+// learn asks where steps lead that are not known; place is where that is remembered.
+func (s *states) learn(op string, steps []edge, place func(edge) **node) error {
 	var ask []edge
 	asked := map[edge]bool{}
 	for _, e := range steps {
@@ -196,8 +181,16 @@ func (s *states) learn(op string, steps []edge, place func(edge) **node, check f
 				s.ways(e.from)
 			}
 		}
-		return s.learn(op, steps, place, check)
+		return s.learn(op, steps, place)
 	}
+	if op == plugin.OpUndo {
+		return s.undo(ask)
+	}
+	return s.request(op, ask, next, s.stepped)
+}
+
+// request asks where steps lead; check is what must hold of the answers.
+func (s *states) request(op string, ask []edge, place func(edge) **node, check func(edge, *node) error) error {
 	req := &plugin.Request{Op: op, Actions: make([]byte, 0, 4*len(ask))}
 	for _, e := range ask {
 		req.States = append(req.States, e.from.state)
@@ -225,7 +218,7 @@ func (s *states) LogReward(rows []int32, out []float64) error {
 	for _, row := range rows {
 		x := s.rows[row]
 		if !x.terminal {
-			return fmt.Errorf("%s: row %d: no reward yet: unfinished %s", Name, row, x.text)
+			return fmt.Errorf("%s: row %d: no reward yet: unfinished %s", Name, row, x.name())
 		}
 		if _, known := asked[x]; !known && !x.rewarded {
 			asked[x] = len(ask)

@@ -354,8 +354,10 @@ class _Server:
             taken.append(self.env.actions)
         while at[0] != start:
             back = np.flatnonzero(np.frombuffer(self.nodes(self.face.unpack(at))["backward"], dtype=np.uint8))
-            if len(back) == 0 or len(taken) >= self.env.max_steps:
+            if len(back) == 0:
                 raise wrong
+            if len(taken) >= self.env.max_steps:
+                raise ValueError(f"max_steps is {self.env.max_steps}, and {text[:80]!r} is further from the start")
             taken.append(int(back[0]))
             at = self.face.pack(self.face.undo(self.face.unpack(at), back[:1].astype(np.int32)))
         for a in reversed(taken):

@@ -126,6 +126,12 @@ class Environments(unittest.TestCase):
             for text in ("[3,0]", "[0, 3]", "[0,99]", "[6]", "7", "", "[[0]]", "\udcff[0]"):
                 self.assertIn("error", p.ask(op="parse", texts=[text]), text)
 
+    def test_max_steps_too_small(self):
+        with Process(ROOT / "envs/plugin/testdata/careless.py") as p:
+            p.ask(op="hello", protocol=1, params={"fault": "max_steps"})
+            self.assertEqual(p.ask(op="parse", texts=["[0,2]"])["texts"], ["[0,2]"])
+            self.assertIn("max_steps is 3, and '[0,1,2]' is further from the start", p.ask(op="parse", texts=["[0,1,2]"])["error"])
+
     def test_faults_of_methods(self):
         """What would be learned wrongly without a word: an undo that finds parents
         which are none, and actions that numpy counts from the end."""

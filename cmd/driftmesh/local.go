@@ -11,6 +11,7 @@ import (
 	"github.com/driftmesh/driftmesh/internal/clock"
 	"github.com/driftmesh/driftmesh/internal/cores"
 	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/plugin"
 	"github.com/driftmesh/driftmesh/internal/runs"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/metrics"
@@ -137,7 +138,10 @@ func newLocalRun(ctx context.Context, spec *job.Spec, u *paramserver.Updater) (*
 		spec: spec, updater: u, exact: u.Exact(ctx), tape: u.Model.NewTape(),
 		rec: paramserver.NewRecorder(spec), clock: clock.Real{},
 	}
-	var err error
+	err := u.Inexact
+	if errors.Is(err, plugin.ErrProtocol) && !errors.Is(err, plugin.ErrFailed) {
+		return nil, err // the graph is not what its program says: what is learned would be wrong
+	}
 	r.samples, err = paramserver.NewEstimator(u, r.exact, newEvalDrawer)
 	return r, err
 }

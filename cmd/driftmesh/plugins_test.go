@@ -37,6 +37,19 @@ func TestPythonExamples(t *testing.T) {
 	}
 }
 
+// TestPluginWithoutAGraph: what the walk through the whole graph finds ends train and is
+// no mere warning.
+func TestPluginWithoutAGraph(t *testing.T) {
+	plugintest.Need(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "job.yaml")
+	write(t, path, "env: {name: plugin, params: {command: [python3, careless.py], params: {fault: texts}}}\npolicy: {hidden: [8]}\ntrain: {batch: 4, updates: 20}\n")
+	r := command(t, "train", path, "--plain", "--runs", filepath.Join(dir, "runs"), "--allow-plugins", "../../envs/plugin/testdata")
+	if r.code != exitFailed || !strings.Contains(r.stderr, `two objects have the text a set\n: each needs its own`) || strings.Contains(r.stdout, "finished") {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestPluginsInStudies: the cells of a study may have rewards of a program beside it.
 func TestPluginsInStudies(t *testing.T) {
 	plugintest.Need(t)

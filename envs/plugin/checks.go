@@ -11,6 +11,11 @@ import (
 // for one of their parents, in each process.
 const maxTrials = 1 << 10
 
+// broken is the error of a program that says what cannot be.
+func (e *Env) broken(err error) error {
+	return fmt.Errorf("plugin %s: %w", e.pool, fmt.Errorf("%w: %w", plugin.ErrProtocol, err))
+}
+
 // same says whether two nodes are one; after States have forgotten, one may be there twice.
 func same(x, y *node) bool { return x == y || bytes.Equal(x.state, y.state) }
 
@@ -76,7 +81,7 @@ func (s *states) prove(ask []edge) error {
 	for _, e := range ask {
 		parent := *prev(e)
 		if to := parent.next[e.action]; !same(to, e.from) {
-			return fmt.Errorf("plugin %s: undo: action %d in %s gives %s, from which it leads not to %s but to %s", s.env.pool, e.action, e.from.name(), parent.name(), e.from.name(), to.name())
+			return s.env.broken(fmt.Errorf("undo: action %d in %s gives %s, from which it leads not to %s but to %s", e.action, e.from.name(), parent.name(), e.from.name(), to.name()))
 		}
 	}
 	return nil
@@ -91,7 +96,7 @@ func (s *states) try(steps []edge) error {
 	for _, e := range steps {
 		x := *next(e)
 		if x.depth = max(x.depth, e.from.depth+1); x.depth > s.env.spec.MaxSteps {
-			return fmt.Errorf("plugin %s: %w", s.env.pool, s.env.far(x))
+			return s.env.broken(s.env.far(x))
 		}
 		if x.tried || s.env.trials.Load() <= 0 {
 			continue

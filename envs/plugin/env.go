@@ -83,7 +83,7 @@ func New(c Config) (envs.Env, error) {
 		return nil, fmt.Errorf("plugin %s: %w", pool, err)
 	}
 	if _, err := e.nodes(hello, 1); err != nil {
-		return nil, fmt.Errorf("plugin %s: %w", pool, fmt.Errorf("%w: the first state: %w", plugin.ErrProtocol, err))
+		return nil, e.broken(fmt.Errorf("the first state: %w", err))
 	}
 	e.trials.Store(maxTrials)
 	return e, nil

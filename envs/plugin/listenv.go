@@ -60,10 +60,10 @@ func (e *Env) List(ctx context.Context, atMost int) (envs.Enumerable, error) {
 	}
 	order, err := topological(open)
 	if err != nil {
-		return nil, fmt.Errorf("plugin %s: %w", e.pool, err)
+		return nil, e.broken(err)
 	}
 	if err := e.whole(order, ended); err != nil {
-		return nil, fmt.Errorf("plugin %s: %w", e.pool, err)
+		return nil, e.broken(err)
 	}
 	e.trials.Store(0) // nothing is left to find
 	return e.number(ctx, order, ended, found)

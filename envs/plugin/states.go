@@ -205,7 +205,7 @@ func (s *states) request(op string, ask []edge, place func(edge) **node, check f
 			}
 		}
 		if err != nil {
-			return fmt.Errorf("plugin %s: %s: %w", s.env.pool, op, err)
+			return s.env.broken(fmt.Errorf("%s: %w", op, err))
 		}
 		return nil
 	})

@@ -51,6 +51,7 @@ func TestScriptsThatCannotStart(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ mode, says string }{
+		{"missing", "ModuleNotFoundError: No module named 'no_such_module'; it ran on " + os.Getenv(plugin.PythonEnv)},
 		{"unserved", "it cannot start: it ended without serving (exit status 0); a script of Python ends with driftmesh.serve(...)"},
 		{"chatty", "standard output belongs to the protocol until driftmesh.serve(...) has taken it: print nothing before"},
 	} {

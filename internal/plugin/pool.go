@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 )
@@ -257,6 +258,9 @@ func (p *Pool) stillborn(err error) error {
 	before := p.ended
 	if p.ended = err.Error(); p.ended != before {
 		return err
+	}
+	if strings.Contains(err.Error(), "No module named") {
+		return fmt.Errorf("%w: %w; it ran on %s: activate the environment that has it, or name its Python in %s", errStillborn, err, p.args[0], PythonEnv)
 	}
 	return fmt.Errorf("%w: %w", errStillborn, err)
 }

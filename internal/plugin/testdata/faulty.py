@@ -125,6 +125,8 @@ elif MODE == "broken":
     with open(FILE, "a") as starts:
         starts.write("x")
     sys.exit("no module of that name \x1b[2J")
+elif MODE == "missing":
+    import no_such_module  # noqa: F401
 elif MODE == "unserved":
     sys.exit(0)
 elif MODE == "chatty":

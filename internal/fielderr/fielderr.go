@@ -39,10 +39,10 @@ func Prefix(path string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		var out []error
-		for _, e := range joined.Unwrap() {
-			out = append(out, Prefix(path, e))
+	if all := parts(err); all != nil {
+		out := make([]error, len(all))
+		for i, e := range all {
+			out[i] = Prefix(path, e)
 		}
 		return errors.Join(out...)
 	}
@@ -54,7 +54,26 @@ func Prefix(path string, err error) error {
 		} else {
 			moved.Path = path + "." + moved.Path
 		}
+		if _, several := err.(interface{ Unwrap() []error }); several {
+			return &placed{&moved, err}
+		}
 		return &moved
 	}
 	return fmt.Errorf("%s: %w", path, err)
+}
+
+// placed is an Error that came with another, such as a sentinel, in one message.
+type placed struct{ field, with error }
+
+func (p *placed) Error() string   { return p.field.Error() }
+func (p *placed) Unwrap() []error { return []error{p.field, p.with} }
+
+// parts are what errors.Join joined; nil for any other error, also for one of
+// fmt.Errorf with several %w, which is one message.
+func parts(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok || errors.Join(joined.Unwrap()...).Error() != err.Error() {
+		return nil
+	}
+	return joined.Unwrap()
 }

@@ -2,10 +2,12 @@ package paramserver
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/driftmesh/driftmesh/cluster"
+	"github.com/driftmesh/driftmesh/paramserver/fsm"
 	"github.com/driftmesh/driftmesh/paramserver/share"
 )
 
@@ -61,5 +63,15 @@ func TestWhichSlotsLive(t *testing.T) {
 				t.Errorf("%s: %v, want %v", name, got, c.want)
 			}
 		}
+	}
+}
+
+func TestAPausedJobWaitsForNoLearner(t *testing.T) {
+	plan := map[string]string{"j": "its learner failed 3 times in a row; a short pause"}
+	if got := waits(&fsm.Job{ID: "j", Status: fsm.Running}, plan); !strings.Contains(got, "a short pause") {
+		t.Errorf("running: %q", got)
+	}
+	if got := waits(&fsm.Job{ID: "j", Status: fsm.Paused}, plan); got != "" {
+		t.Errorf("paused: %q", got)
 	}
 }

@@ -138,8 +138,8 @@ func (s *Server) Status(ctx context.Context, req *wire.StatusRequest) (*wire.Sta
 		for _, j := range st.Jobs() {
 			if req.Job == "" || req.Job == j.ID {
 				x := info(j)
-				if why := waiting[j.ID]; why != "" {
-					x.Reason = "waits for a learner: " + why
+				if why := waits(j, waiting); why != "" {
+					x.Reason = why
 				} else if j.Status == fsm.Running {
 					specs[j.ID] = j.Spec
 				}
@@ -160,6 +160,15 @@ func (s *Server) Status(ctx context.Context, req *wire.StatusRequest) (*wire.Sta
 		}
 	}
 	return out, nil
+}
+
+// waits says why a running job has no learner. A job that was paused since the plan was
+// made has a reason of its own.
+func waits(j *fsm.Job, plan map[string]string) string {
+	if why := plan[j.ID]; why != "" && j.Status == fsm.Running {
+		return "waits for a learner: " + why
+	}
+	return ""
 }
 
 // lacksCopies says why the commits of a running job wait, if they wait for nodes to

@@ -120,7 +120,7 @@ func table(chosen []task, rows []row) string {
 	var b strings.Builder
 	b.WriteString("| task | measure | gfnx, TB | Driftmesh, TB | TB beside gfnx's | best member of seeds 0–2 | on seeds 3–7 | beside TB there |\n|---|---|---|---|---|---|---|---|\n")
 	for i, r := range rows {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s: %s | `%s` | %s | %s: %s |\n", chosen[i].what, r.Metric, r.Gfnx.Text(), r.TB.Text(),
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s: %s | `%s` | %s | %s: %s |\n", chosen[i].what, strings.ReplaceAll(r.Metric, "|", `\|`), r.Gfnx.Text(), r.TB.Text(),
 			r.BesideGfnx.Verdict, r.BesideGfnx.Diff.Text(), r.Best, r.Tested.Text(), r.BesideTB.Verdict, r.BesideTB.Diff.Text())
 	}
 	b.WriteString("\n")

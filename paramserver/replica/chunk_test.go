@@ -109,16 +109,7 @@ func TestBeforeLevelTwoACommandTravelsWhole(t *testing.T) {
 // TestATransferThatLosesItsLeaderIsSentAgain shuts the leader down between two
 // parts: the successor aborts the transfer, and the same bytes are applied once.
 func TestATransferThatLosesItsLeaderIsSentAgain(t *testing.T) {
-	p := &peers{addr: map[string]string{}}
-	for i, id := range []string{"a", "b", "c"} {
-		r := p.start(t, Config{Dir: t.TempDir(), ID: id, Bootstrap: i == 0, ClusterID: "c"})
-		if i == 0 {
-			lead(t, r)
-			found2(t, r)
-		} else if err := p.all[0].AddVoter(testContext(t), id, r.Addr()); err != nil {
-			t.Fatal(err)
-		}
-	}
+	p := voters(t, found2, func(*peers, string) Config { return Config{ClusterID: "c"} })
 	res, leader := applyAnywhere(t, p.all, commit(0, largeState))
 	if res.Outcome != fsm.Applied && res.Outcome != fsm.AlreadyApplied {
 		t.Fatalf("%+v", res)

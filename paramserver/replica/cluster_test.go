@@ -34,6 +34,24 @@ func (p *peers) start(t *testing.T, cfg Config) *Replica {
 	return r
 }
 
+// voters starts a, b and c, of which a founds their cluster and its job.
+func voters(t *testing.T, founded func(testing.TB, *Replica), config func(p *peers, id string) Config) *peers {
+	t.Helper()
+	p := &peers{addr: map[string]string{}}
+	for i, id := range []string{"a", "b", "c"} {
+		cfg := config(p, id)
+		cfg.Dir, cfg.ID, cfg.Bootstrap = t.TempDir(), id, i == 0
+		r := p.start(t, cfg)
+		if i == 0 {
+			lead(t, r)
+			founded(t, r)
+		} else if err := p.all[0].AddVoter(testContext(t), id, r.Addr()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
 // three returns a cluster of three voters that has a job.
 func three(t *testing.T) *peers {
 	t.Helper()

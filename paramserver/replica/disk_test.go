@@ -78,28 +78,18 @@ func TestAFullDiskStopsTheNodeAndNothingElse(t *testing.T) {
 
 // TestAVoteThatCannotBeKeptStopsTheNode: raft panics there.
 func TestAVoteThatCannotBeKeptStopsTheNode(t *testing.T) {
-	p := &peers{addr: map[string]string{}}
 	disk := &full{what: FaultVote}
-	dirs := map[string]string{}
-	for i, id := range []string{"a", "b", "c"} {
-		cfg := Config{Dir: t.TempDir(), ID: id, Bootstrap: i == 0}
-		dirs[id] = cfg.Dir
-		if i == 2 {
-			cfg.WriteFault = disk.fault
+	p := voters(t, found, func(_ *peers, id string) Config {
+		if id == "c" {
+			return Config{WriteFault: disk.fault}
 		}
-		r := p.start(t, cfg)
-		if i == 0 {
-			lead(t, r)
-			found(t, r)
-		} else if err := p.all[0].AddVoter(testContext(t), id, r.Addr()); err != nil {
-			t.Fatal(err)
-		}
-	}
+		return Config{}
+	})
 	disk.on.Store(true)
 	if err := p.all[0].TransferLeadership(testContext(t)); err != nil && !errors.Is(err, ErrUnknown) {
 		t.Fatal(err)
 	}
-	wantNoSpace(t, p.all[2], dirs["c"])
+	wantNoSpace(t, p.all[2], p.all[2].cfg.Dir)
 	mustApply(t, lead(t, p.all[:2]...), commit(0, 1000))
 }
 

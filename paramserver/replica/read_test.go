@@ -13,38 +13,30 @@ import (
 // askers is three voters of which each can ask the leader for its read index.
 func askers(t *testing.T) *peers {
 	t.Helper()
-	p := &peers{addr: map[string]string{}}
-	ask := func(ctx context.Context) (uint64, error) {
-		p.mu.Lock()
-		all := p.all
-		p.mu.Unlock()
-		tick := time.NewTicker(5 * time.Millisecond)
-		defer tick.Stop()
-		for asked, cancel := context.WithTimeout(ctx, 2*time.Second); ; { // an election takes its time
-			for _, r := range all {
-				if index, err := r.ReadIndex(asked); err == nil {
+	return voters(t, found2, func(p *peers, _ string) Config {
+		ask := func(ctx context.Context) (uint64, error) {
+			p.mu.Lock()
+			all := p.all
+			p.mu.Unlock()
+			tick := time.NewTicker(5 * time.Millisecond)
+			defer tick.Stop()
+			for asked, cancel := context.WithTimeout(ctx, 2*time.Second); ; { // an election takes its time
+				for _, r := range all {
+					if index, err := r.ReadIndex(asked); err == nil {
+						cancel()
+						return index, nil
+					}
+				}
+				select {
+				case <-tick.C:
+				case <-asked.Done():
 					cancel()
-					return index, nil
+					return 0, ErrNotLeader
 				}
 			}
-			select {
-			case <-tick.C:
-			case <-asked.Done():
-				cancel()
-				return 0, ErrNotLeader
-			}
 		}
-	}
-	for i, id := range []string{"a", "b", "c"} {
-		r := p.start(t, Config{Dir: t.TempDir(), ID: id, Bootstrap: i == 0, ClusterID: "c", ReadIndex: ask})
-		if i == 0 {
-			lead(t, r)
-			found2(t, r)
-		} else if err := p.all[0].AddVoter(testContext(t), id, r.Addr()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return p
+		return Config{ClusterID: "c", ReadIndex: ask}
+	})
 }
 
 // TestReadsOnAnyReplicaSeeWhatWasAnswered: right after every answer a follower

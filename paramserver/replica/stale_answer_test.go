@@ -68,26 +68,17 @@ func TestAnAnswerFromBeforeConfirmsNoRead(t *testing.T) {
 	var cut atomic.Bool
 	replies := &slowReplies{kept: make(chan struct{}, 1)}
 	t.Cleanup(replies.release)
-	p := &peers{addr: map[string]string{}}
-	away := func(ctx context.Context, addr string) (net.Conn, error) {
-		if old, _ := p.resolve("a"); cut.Load() && addr == old {
-			return nil, errors.New("cut off")
+	p := voters(t, found, func(p *peers, id string) Config {
+		if id == "a" {
+			return Config{Dial: replies.dial}
 		}
-		return new(net.Dialer).DialContext(ctx, "tcp", addr)
-	}
-	for i, id := range []string{"a", "b", "c"} {
-		cfg := Config{Dir: t.TempDir(), ID: id, Bootstrap: i == 0, Dial: away}
-		if i == 0 {
-			cfg.Dial = replies.dial
-		}
-		r := p.start(t, cfg)
-		if i == 0 {
-			lead(t, r)
-			found(t, r)
-		} else if err := p.all[0].AddVoter(testContext(t), id, r.Addr()); err != nil {
-			t.Fatal(err)
-		}
-	}
+		return Config{Dial: func(ctx context.Context, addr string) (net.Conn, error) {
+			if old, _ := p.resolve("a"); cut.Load() && addr == old {
+				return nil, errors.New("cut off")
+			}
+			return new(net.Dialer).DialContext(ctx, "tcp", addr)
+		}}
+	})
 	old, next, other := p.all[0], p.all[1], p.all[2]
 	applyAnywhere(t, p.all, commit(0, 4000))
 	lead(t, old)

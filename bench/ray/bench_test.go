@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -105,10 +106,21 @@ func TestVerdicts(t *testing.T) {
 // TestReapFindsGrandchildren, which their parent left behind in another session.
 func TestReapFindsGrandchildren(t *testing.T) {
 	id := uuid.NewString()
-	cmd := exec.Command("sh", "-c", "setsid sleep 600 >/dev/null 2>&1 & echo $!")
-	cmd.Env = append(os.Environ(), marker+"="+id)
-	if err := cmd.Run(); err != nil {
+	r, w, err := os.Pipe()
+	if err != nil {
 		t.Fatal(err)
+	}
+	defer r.Close()
+	cmd := exec.Command("sh", "-c", "setsid sh -c 'echo here >&3; sleep 600; :' >/dev/null 2>&1 &")
+	cmd.Env = append(os.Environ(), marker+"="+id)
+	cmd.ExtraFiles = []*os.File{w}
+	err = cmd.Run()
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said, err := bufio.NewReader(r).ReadString('\n'); err != nil { // it is past its exec
+		t.Fatalf("the grandchild says %q, %v", said, err)
 	}
 	if n, err := reap(id); n == 0 || err != nil {
 		t.Errorf("%d were killed, %v", n, err)

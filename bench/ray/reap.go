@@ -23,9 +23,12 @@ func adopt() error {
 }
 
 // reap kills what carries the marker of this run, and says how many there were.
+// It looks twice before it says that none is left: in the midst of an exec a
+// process shows no environment.
 func reap(id string) (n int, err error) {
 	want := []byte(marker + "=" + id)
 	killed := map[int]bool{}
+	empty := 0 // looks in a row that found none
 	for range 50 {
 		pids, err := carriers(want)
 		if err != nil {
@@ -39,7 +42,10 @@ func reap(id string) (n int, err error) {
 		for pid := range killed {
 			syscall.Wait4(pid, nil, syscall.WNOHANG, nil) // fails for those that others wait for
 		}
-		if len(pids) == 0 {
+		if empty++; len(pids) > 0 {
+			empty = 0
+		}
+		if empty == 2 {
 			return len(killed), nil
 		}
 		time.Sleep(20 * time.Millisecond)

@@ -17,10 +17,12 @@ func newMark() string { return markEnv + "=" + rand.Text() }
 
 // killMarked ends the processes that a plugin started and that left its process group,
 // where there is a /proc to find them in. One that has changed its environment is not
-// found.
+// found. It looks until it has found none twice, since they may start others meanwhile,
+// and in the midst of an exec a process shows no environment.
 func killMarked(mark string) {
-	for range 3 { // they may start others meanwhile
-		found := false
+	empty := 0
+	for range 6 {
+		empty++
 		paths, _ := filepath.Glob("/proc/[0-9]*/environ")
 		for _, path := range paths {
 			if !marked(path, mark) {
@@ -35,12 +37,12 @@ func killMarked(mark string) {
 				continue
 			}
 			if marked(path, mark) { // still: the number is not another process's by now
-				found = true
+				empty = 0
 				p.Kill()
 			}
 			p.Release()
 		}
-		if !found {
+		if empty == 2 {
 			return
 		}
 	}

@@ -350,17 +350,18 @@ func (m *Mesh) beginLeave() <-chan struct{} {
 		m.left = left
 		m.loops.Go(func() {
 			defer close(left)
+			m.roster.depart(m.cfg.NodeID)
 			m.sayGoodbye()
 			m.leaveErr = m.list.Leave(leaveTimeout)
+			m.sayGoodbye() // again: the first is lost on who had not heard of this node yet
 		})
 	}
 	return m.left
 }
 
-// sayGoodbye sends every member one datagram. If it is lost, this node counts as
-// dead instead of left, which costs the others a few attempts to reach it.
+// sayGoodbye sends every member one datagram. To whom all of them are lost, this
+// node counts as dead instead of left, which costs a few attempts to reach it.
 func (m *Mesh) sayGoodbye() {
-	m.roster.depart(m.cfg.NodeID)
 	msg, err := wire.Marshal(&gossipFrame{ClusterID: m.cfg.ClusterID, Goodbye: m.cfg.NodeID})
 	if err != nil {
 		m.log.Error("encode a good-bye", "err", err)

@@ -19,6 +19,7 @@ import (
 	"github.com/driftmesh/driftmesh/envs/registry"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
+	"github.com/driftmesh/driftmesh/internal/plugin"
 	"github.com/driftmesh/driftmesh/internal/wire"
 	"github.com/driftmesh/driftmesh/paramserver/archive"
 	"github.com/driftmesh/driftmesh/paramserver/replay"
@@ -264,7 +265,7 @@ func (b *bestOf) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "\nLOG-REWARD\tOBJECT\tVERSION")
 	for _, o := range b.Objects {
-		fmt.Fprintf(w, "%.6g\t%s\t%d\n", o.LogReward, o.Text, o.Version)
+		fmt.Fprintf(w, "%.6g\t%s\t%d\n", o.LogReward, plugin.Printable(o.Text), o.Version)
 	}
 	return w.Flush()
 }

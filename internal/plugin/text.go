@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"unicode"
@@ -11,10 +12,16 @@ const maxText = 500
 
 // Plain is what a plugin says as part of a message: short, in one line, and without
 // anything that a terminal would obey. All that is quoted of plugins goes through it.
-func Plain(text string) string {
+func Plain(text string) string { return printable(text, maxText) }
+
+// Printable is Plain at any length: for the objects of plugins, which people want whole.
+func Printable(text string) string { return printable(text, math.MaxInt) }
+
+// printable stops, with a mark, once it has so many bytes.
+func printable(text string, atMost int) string {
 	var b strings.Builder
 	for _, r := range text {
-		if b.Len() >= maxText {
+		if b.Len() >= atMost {
 			return b.String() + "…"
 		}
 		if unicode.IsPrint(r) {

@@ -70,11 +70,11 @@ func (r *Results) axes() []string {
 	return out
 }
 
-// place is the value of a record on an axis: a number where it reads as one.
+// place is the value of a record on an axis: a number where it reads as a finite one.
 func (rec *Record) place(axis string) any {
 	for _, v := range rec.At {
 		if v.Axis == axis {
-			if x, err := strconv.ParseFloat(v.Text, 64); err == nil {
+			if x, err := strconv.ParseFloat(v.Text, 64); err == nil && x-x == 0 {
 				return x
 			}
 			return v.Text

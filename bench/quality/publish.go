@@ -1,7 +1,10 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -29,24 +32,59 @@ type row struct {
 	Tested experiment.Interval `json:"best_tested"`
 	// BesideTB compares it with trajectory balance on the fresh seeds.
 	BesideTB experiment.Paired `json:"best_beside_tb"`
-	// Also are means of further measures: gfnx's, our trajectory balance's, the best member's.
-	Also map[string][3]experiment.Interval `json:"also,omitempty"`
+	// Also are further measures, of which more is better.
+	Also map[string]further `json:"also,omitempty"`
 }
 
+// further is a measure beside the one that members are ranked by.
+type further struct {
+	Gfnx       experiment.Interval `json:"gfnx_tb"`
+	TB         experiment.Interval `json:"tb"`
+	BesideGfnx experiment.Paired   `json:"tb_beside_gfnx"`
+	Tested     experiment.Interval `json:"best_tested"`
+	BesideTB   experiment.Paired   `json:"best_beside_tb"`
+}
+
+// publish writes the rows of these tasks beside those of others that dir has already.
 func publish(dir string, chosen []task, ours *outcome, peers []peerRun) error {
+	path := filepath.Join(dir, "results.json")
+	old, err := readRows(path)
+	if err != nil {
+		return err
+	}
 	var rows []row
-	for _, t := range chosen {
-		rows = append(rows, compareTask(t, ours, peers))
+	for _, t := range tasks {
+		named := func(r row) bool { return r.Task == t.name }
+		if slices.ContainsFunc(chosen, func(c task) bool { return c.name == t.name }) {
+			rows = append(rows, compareTask(t, ours, peers))
+		} else if i := slices.IndexFunc(old, named); i >= 0 {
+			rows = append(rows, old[i])
+		}
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if err := writeJSON(filepath.Join(dir, "results.json"), rows); err != nil {
+	if err := writeJSON(path, rows); err != nil {
 		return err
 	}
-	text := table(chosen, rows)
+	text := table(rows)
 	fmt.Print("\n" + text)
 	return atomicfile.WriteBytes(filepath.Join(dir, "results.md"), 0o644, []byte(text))
+}
+
+// readRows reads what was published before; nothing is no error.
+func readRows(path string) (rows []row, err error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &rows)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return rows, nil
 }
 
 func compareTask(t task, ours *outcome, peers []peerRun) row {
@@ -74,11 +112,13 @@ func compareTask(t task, ours *outcome, peers []peerRun) row {
 	}
 	for _, name := range t.also {
 		if out.Also == nil {
-			out.Also = map[string][3]experiment.Interval{}
+			out.Also = map[string]further{}
 		}
-		of := plain(name)
-		out.Also[name] = [3]experiment.Interval{
-			experiment.MeanOf(values(of, theirs)), experiment.MeanOf(values(of, both)), experiment.MeanOf(values(of, tested[best])),
+		mine, gfnx := paired(plain(name), both, theirs)
+		better, classic := paired(plain(name), tested[best], tested[tb])
+		out.Also[name] = further{
+			Gfnx: experiment.MeanOf(known(gfnx)), TB: experiment.MeanOf(known(mine)), BesideGfnx: experiment.Pairs(name, mine, gfnx, true, margin),
+			Tested: experiment.MeanOf(known(better)), BesideTB: experiment.Pairs(name, better, classic, true, margin),
 		}
 	}
 	return out
@@ -116,18 +156,26 @@ func values(value func(map[string]float64) float64, of map[uint64]map[string]flo
 	return out
 }
 
-func table(chosen []task, rows []row) string {
+// words are the further measures in words.
+var words = map[string]string{"eval_ess": "ESS, share of the samples, higher is better", "modes_found": "modes found, higher is better"}
+
+func table(rows []row) string {
 	var b strings.Builder
 	b.WriteString("| task | measure | gfnx, TB | Driftmesh, TB | TB beside gfnx's | best member of seeds 0–2 | on seeds 3–7 | beside TB there |\n|---|---|---|---|---|---|---|---|\n")
-	for i, r := range rows {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s: %s | `%s` | %s | %s: %s |\n", chosen[i].what, strings.ReplaceAll(r.Metric, "|", `\|`), r.Gfnx.Text(), r.TB.Text(),
-			r.BesideGfnx.Verdict, r.BesideGfnx.Diff.Text(), r.Best, r.Tested.Text(), r.BesideTB.Verdict, r.BesideTB.Diff.Text())
+	line := func(what, measure string, gfnx, tb experiment.Interval, besideGfnx experiment.Paired, best string, tested experiment.Interval, besideTB experiment.Paired) {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s: %s | `%s` | %s | %s: %s |\n", what, strings.ReplaceAll(measure, "|", `\|`), gfnx.Text(), tb.Text(),
+			besideGfnx.Verdict, besideGfnx.Diff.Text(), best, tested.Text(), besideTB.Verdict, besideTB.Diff.Text())
 	}
-	b.WriteString("\n")
-	for i, r := range rows {
-		for _, name := range chosen[i].also {
+	for _, r := range rows {
+		t := tasks[slices.IndexFunc(tasks, func(t task) bool { return t.name == r.Task })]
+		direction := ", lower is better"
+		if t.higher {
+			direction = ", higher is better"
+		}
+		line(t.what, r.Metric+direction, r.Gfnx, r.TB, r.BesideGfnx, r.Best, r.Tested, r.BesideTB)
+		for _, name := range t.also {
 			a := r.Also[name]
-			fmt.Fprintf(&b, "%s, `%s`: gfnx %s, TB %s, `%s` %s.\n", r.Task, name, a[0].Text(), a[1].Text(), r.Best, a[2].Text())
+			line("", words[name], a.Gfnx, a.TB, a.BesideGfnx, r.Best, a.Tested, a.BesideTB)
 		}
 	}
 	return b.String()

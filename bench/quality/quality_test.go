@@ -4,6 +4,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/driftmesh/driftmesh/internal/experiment"
@@ -102,5 +103,45 @@ func TestTasksAreNamed(t *testing.T) {
 	}
 	if _, err := selected("isnig"); err == nil {
 		t.Error("a task that there is none of")
+	}
+}
+
+// TestOneTaskKeepsTheOthers: the rows of tasks that are not asked for stay.
+func TestOneTaskKeepsTheOthers(t *testing.T) {
+	dir := t.TempDir()
+	var peers []peerRun
+	for _, task := range tasks {
+		for seed, by := range []float64{0, 0.01, 0.02} {
+			peers = append(peers, peerRun{Task: task.name, Seed: uint64(seed), Measured: map[string]float64{"tv": 0.5 + by, "test_spearman": 0.25 + by, "modes_found": by}})
+		}
+	}
+	of := func(v float64) *outcome {
+		seeds := map[uint64]map[string]float64{}
+		for seed := range uint64(5) {
+			seeds[seed] = map[string]float64{"tv": v, "test_spearman": v, "modes_found": 0}
+		}
+		r := results{}
+		for _, task := range tasks {
+			r[task.name] = map[string]map[uint64]map[string]float64{tb: seeds}
+		}
+		return &outcome{choosing: r, tested: r, best: map[string]string{"grid": tb, "bitseq": tb}}
+	}
+	if err := publish(dir, tasks[:1], of(0.5), peers); err != nil {
+		t.Fatal(err)
+	}
+	before, err := readRows(filepath.Join(dir, "results.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := publish(dir, tasks[len(tasks)-1:], of(0.25), peers); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := readRows(filepath.Join(dir, "results.json"))
+	if err != nil || len(rows) != 2 || rows[0].Gfnx != before[0].Gfnx || !rows[0].Gfnx.Known() || rows[0].TB.Mean != 0.5 || rows[1].TB.Mean != 0.25 || rows[1].Also["modes_found"].TB.N != 3 {
+		t.Errorf("%+v, %v", rows, err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "results.md"))
+	if err != nil || strings.Count(string(text), "\n") != 5 {
+		t.Errorf("%v:\n%s", err, text)
 	}
 }

@@ -31,6 +31,19 @@ func (i Interval) MarshalJSON() ([]byte, error) {
 	})
 }
 
+// UnmarshalJSON reads what MarshalJSON writes.
+func (i *Interval) UnmarshalJSON(data []byte) error {
+	var v struct {
+		N               int
+		Mean, Low, High runs.Float
+	}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	*i = Interval{N: v.N, Mean: float64(v.Mean), Low: float64(v.Low), High: float64(v.High), Half: float64(v.High-v.Low) / 2}
+	return nil
+}
+
 // MeanOf returns the mean of values with its 95 % interval: mean ± t·s/√n,
 // where t is the 97.5 % quantile of Student's distribution with n − 1 degrees
 // of freedom and s² the unbiased variance.

@@ -1,21 +1,17 @@
-"""An environment of one's own: choose items for a knapsack, in any order."""
-
 import math
 
 import driftmesh
 
 
-class Knapsack(driftmesh.Env):
+class Knapsack(driftmesh.Env):  # choose items that fit into it, in any order
     def __init__(self, weights=(3, 5, 7, 4, 6, 2, 8, 5), values=(2, 6, 7, 3, 5, 1, 9, 4), capacity=18):
         self.weights, self.values, self.capacity = weights, values, capacity
         self.actions = self.features = len(weights)
         self.max_steps = len(weights) + 1  # with the stop action
 
-    def load(self, chosen):
-        return sum(self.weights[i] for i in chosen)
-
     def legal(self, chosen):
-        return [i for i in range(self.actions) if i not in chosen and self.load(chosen) + self.weights[i] <= self.capacity]
+        left = self.capacity - sum(self.weights[i] for i in chosen)
+        return [i for i in range(self.actions) if i not in chosen and self.weights[i] <= left]
 
     def step(self, chosen, item):
         return tuple(sorted(chosen + (item,)))
@@ -27,7 +23,7 @@ class Knapsack(driftmesh.Env):
         return chosen
 
     def log_reward(self, chosen):
-        return math.log(0.1 + sum(self.values[i] for i in chosen)) * 3
+        return 3 * math.log(0.1 + sum(self.values[i] for i in chosen))
 
 
 if __name__ == "__main__":

@@ -107,9 +107,10 @@ func newRoot() *cobra.Command {
 		Use:   "driftmesh",
 		Short: "Train GFlowNets, and any model with log-probabilities, on stale data",
 		Long: `Driftmesh trains GFlowNets, and any model with log-probabilities, on stale,
-off-policy data. Samplers find each other by gossip and roll out trajectories
-with whatever parameters they hold; a Raft-replicated parameter server applies
-f-Trajectory-Balance updates.
+off-policy data; the models it has are native policies, from tables to
+transformers and diffusion samplers. Samplers find each other by gossip and roll
+out trajectories with whatever parameters they hold; a Raft-replicated parameter
+server applies f-Trajectory-Balance updates.
 
   driftmesh train examples/hypergrid-2d.yaml        one process
   driftmesh up examples/hypergrid-4d.yaml           a local mesh of processes

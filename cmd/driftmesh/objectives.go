@@ -42,7 +42,7 @@ func printObjectives(w io.Writer) error {
 	for _, o := range losses.Objectives() {
 		members := "every member of `driftmesh losses list`"
 		if !o.Divergences {
-			members = "none: loss.divergence is not looked at"
+			members = "none: a job that names another than the default is refused"
 		}
 		_, err := fmt.Fprintf(w, "%s\n  residual  %s\n  counts    %s\n  needs     %s\n  members   %s\n  claims    %s\n  source    %s\n\n",
 			o.Name, o.Residual, o.Weights, o.Needs, members, o.Claims, o.Source)

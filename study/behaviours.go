@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strings"
 
 	"github.com/driftmesh/driftmesh/internal/experiment"
 	"github.com/driftmesh/driftmesh/internal/job"
@@ -70,14 +69,39 @@ func Behaviours(train Trainer) experiment.Computation {
 			}
 			return c.behaviours(ctx, train, seed)
 		},
+		Conclude: concludeBehaviours,
+	}
+}
+
+var behaviourColumns = []string{"behaviour", "normaliser", "separation", "alpha", "fit_mass", "fit_mean", "fit_std", "fit_c", "trained_mass", "low", "high", "seeds", "diverged"}
+
+// concludeBehaviours says of every behaviour and normaliser where the order holds.
+func concludeBehaviours(t *experiment.Table) {
+	t.Notes, t.Values = nil, map[string]float64{"order_holds": 0, "order_reversed": 0, "order_mixed": 0}
+	for _, s := range sweeps(t, func(row map[string]any) string {
+		return fmt.Sprintf("%v, %v, separation %v: ", row["behaviour"], row["normaliser"], row["separation"])
+	}) {
+		fits := along(s.alphas, s.fits, tiny)
+		t.Notes = append(t.Notes, s.where+fits.say("the deterministic smaller mass"))
+		switch {
+		case fits.mixed:
+			t.Values["order_mixed"]++
+		case fits.rise > 0:
+			t.Values["order_reversed"]++
+		case fits.fall > 0:
+			t.Values["order_holds"]++
+		}
+		if s.seeds {
+			t.Notes = append(t.Notes, s.where+along(s.alphas, s.means, slack).say("the trained smaller mass"))
+		}
+		if gap := s.gap(); gap > 0 {
+			t.Values["largest_gap"] = max(t.Values["largest_gap"], gap)
+		}
 	}
 }
 
 func (c *humpsConfig) behaviours(ctx context.Context, train Trainer, seed uint64) (*experiment.Table, error) {
-	t := &experiment.Table{
-		Columns: []string{"behaviour", "normaliser", "separation", "alpha", "fit_mass", "fit_mean", "fit_std", "fit_c", "trained_mass", "low", "high", "seeds", "diverged"},
-		Values:  map[string]float64{},
-	}
+	t := &experiment.Table{Columns: behaviourColumns}
 	type cell struct {
 		alpha   float64
 		f       fit.Fit
@@ -144,11 +168,9 @@ func (c *humpsConfig) behaviours(ctx context.Context, train Trainer, seed uint64
 	}
 	figures := map[string]*experiment.Figure{}
 	for _, l := range lines {
-		var names []string
-		var fits, steps []float64
 		reference := experiment.Series{Reference: true}
 		trained := experiment.Series{Name: fmt.Sprintf("%s, separation %v", l.normaliser, l.separation)}
-		for k, cl := range l.cells {
+		for _, cl := range l.cells {
 			e := NewEstimate(cl.trained)
 			mean, std := any(nil), any(nil)
 			shift := any(nil)
@@ -158,32 +180,10 @@ func (c *humpsConfig) behaviours(ctx context.Context, train Trainer, seed uint64
 			}
 			t.Rows = append(t.Rows, []any{l.behaviour, l.normaliser, l.separation, cl.alpha, number(cl.mass), mean, std, shift,
 				number(e.Mean), number(e.Low), number(e.High), float64(e.N), float64(cl.hit)})
-			if d := math.Abs(e.Mean - cl.mass); d == d {
-				t.Values["largest_gap"] = max(t.Values["largest_gap"], d)
-			}
-			names = append(names, fmt.Sprint(cl.alpha))
 			if e.N > 1 {
 				trained.X, trained.Y = append(trained.X, cl.alpha), append(trained.Y, e.Mean)
 				trained.Low, trained.High = append(trained.Low, e.Low), append(trained.High, e.High)
 			}
-			if k > 0 {
-				fits = append(fits, cl.mass-l.cells[k-1].mass)
-				steps = append(steps, significant(difference(l.cells[k-1].trained, cl.trained)))
-			}
-		}
-		where := fmt.Sprintf("%s, %s, separation %v: ", l.behaviour, l.normaliser, l.separation)
-		verdict := order("the deterministic smaller mass", names, fits, tiny)
-		t.Notes = append(t.Notes, where+verdict)
-		switch {
-		case strings.HasSuffix(verdict, holding):
-			t.Values["order_holds"]++
-		case strings.HasSuffix(verdict, reversed):
-			t.Values["order_reversed"]++
-		default:
-			t.Values["order_mixed"]++
-		}
-		if c.seeds > 1 {
-			t.Notes = append(t.Notes, where+order("the trained smaller mass", names, steps, slack))
 		}
 		f := figures[l.behaviour]
 		if f == nil {
@@ -203,5 +203,6 @@ func (c *humpsConfig) behaviours(ctx context.Context, train Trainer, seed uint64
 			t.Figures = append(t.Figures, *f)
 		}
 	}
+	concludeBehaviours(t)
 	return t, nil
 }

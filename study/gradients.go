@@ -5,37 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
+	"slices"
 
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/envs/params"
-	"github.com/driftmesh/driftmesh/envs/registry"
 	"github.com/driftmesh/driftmesh/internal/experiment"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/losses"
 	"github.com/driftmesh/driftmesh/policy"
 )
-
-// Case is an environment whose trajectories can all be listed.
-type Case struct {
-	Env    string
-	Params map[string]any
-}
-
-// Cases are one small instance of every environment whose trajectories can be
-// listed without a file: a new environment joins by a line here. Sites of an
-// Ising lattice come in one order, for in any order even 3 × 3 have 10⁸.
-func Cases() []Case {
-	return []Case{
-		{"hypergrid", map[string]any{"dim": 2, "height": 4, "r0": 0.1}},
-		{"hypergrid_conditional", map[string]any{"dim": 2, "height": 3, "r0": 0.1}},
-		{"bitseq", map[string]any{"n": 8, "k": 4, "modes": 2}},
-		{"ising", map[string]any{"l1": 3, "l2": 3, "sigma": 0.2, "order": "left"}},
-		{"mixture", map[string]any{"cells": 24}},
-		{"categorical", nil},
-	}
-}
 
 // maxTrajectories bounds the enumeration: numeric gradients score all of them
 // twice for every parameter.
@@ -56,7 +35,7 @@ func Gradients() experiment.Computation {
 		err := params.Decode([]params.Binding{
 			params.Int("networks", &c.networks, "networks with other parameters, over which intervals are"),
 			params.Text("env", &c.env, "one environment; empty: all"),
-			params.Text("table", &c.table, "a small CSV of sequences and values, which adds the environment sequence"),
+			params.Text("table", &c.table, "a small CSV of sequences and values, in place of the words of the environment sequence"),
 		}, given)
 		if err == nil && (c.networks < 1 || c.networks > 100) {
 			err = fielderr.New("networks", c.networks, "an integer from 1 to 100")
@@ -64,25 +43,26 @@ func Gradients() experiment.Computation {
 		if err == nil && c.env != "" {
 			var names []string
 			known := false
-			for _, k := range withTable(c.table) {
+			for _, k := range casesWith(c.table) {
 				names, known = append(names, k.Env), known || k.Env == c.env
 			}
 			if !known {
-				err = fielderr.New("env", c.env, params.OneOf(c.env, names))
+				err = fielderr.New("env", c.env, params.OneOf(c.env, slices.Compact(names)))
 			}
 		}
 		return c, err
 	}
 	return experiment.Computation{
-		About: "expected on-policy gradients through the real network against numeric gradients of D_f, per member and enumerable environment",
-		Check: func(given map[string]any) error { _, err := decode(given); return err },
+		About:   "expected on-policy gradients through the real network against numeric gradients of D_f, per member and enumerable environment",
+		Version: 1, // more environments
+		Check:   func(given map[string]any) error { _, err := decode(given); return err },
 		Run: func(ctx context.Context, given map[string]any, seed uint64) (*experiment.Table, error) {
 			c, err := decode(given)
 			if err != nil {
 				return nil, err
 			}
 			var cases []Case
-			for _, k := range withTable(c.table) {
+			for _, k := range casesWith(c.table) {
 				if c.env == "" || c.env == k.Env {
 					cases = append(cases, k)
 				}
@@ -90,14 +70,6 @@ func Gradients() experiment.Computation {
 			return GradientTable(ctx, cases, c.networks, seed)
 		},
 	}
-}
-
-// withTable adds the sequences of a file, if there is one, to the cases.
-func withTable(file string) []Case {
-	if file == "" {
-		return Cases()
-	}
-	return append(Cases(), Case{"sequence", map[string]any{"table": file, "order": "any", "scale": 1, "exponent": 1}})
 }
 
 // GradientTable is the table of Gradients for given environments.
@@ -121,16 +93,16 @@ func GradientTable(ctx context.Context, cases []Case, networks int, seed uint64)
 		for n := range networks {
 			var err error
 			if e, err = enumerate(c, seed+uint64(n)); err != nil {
-				return nil, fmt.Errorf("%s: %w", c.Env, err)
+				return nil, fmt.Errorf("%s: %w", c.name(), err)
 			}
 			numeric, err := e.numeric(ctx, members)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", c.Env, err)
+				return nil, fmt.Errorf("%s: %w", c.name(), err)
 			}
 			for i, d := range members {
 				got, err := e.expected(d)
 				if err != nil {
-					return nil, fmt.Errorf("%s, %s: %w", c.Env, d.Name(), err)
+					return nil, fmt.Errorf("%s, %s: %w", c.name(), d.Name(), err)
 				}
 				off, length, cosine := compare(got, numeric[i])
 				errs[i], lengths[i], cosines[i] = append(errs[i], off), append(lengths[i], length), append(cosines[i], cosine)
@@ -143,25 +115,15 @@ func GradientTable(ctx context.Context, cases []Case, networks int, seed uint64)
 				high, low = max(high, v), min(low, cosines[i][k])
 			}
 			top, least = max(top, high), min(least, low)
-			t.Rows = append(t.Rows, []any{c.Env, float64(len(e.logR)), float64(len(e.params)), d.Name(),
+			t.Rows = append(t.Rows, []any{c.name(), float64(len(e.logR)), float64(len(e.params)), d.Name(),
 				number(NewEstimate(lengths[i]).Mean), number(est.Mean), number(max(est.Low, 0)), number(est.High), number(high), number(low)})
 		}
 		worst = max(worst, top)
 		t.Notes = append(t.Notes, fmt.Sprintf("%s: %d trajectories, %d members: the expected gradient is off by at most %.1e of its length, cosine at least %.9f",
-			describeCase(c), len(e.logR), len(members), top, least))
+			c.describe(), len(e.logR), len(members), top, least))
 	}
 	t.Values["worst_relative_error"] = worst
 	return t, nil
-}
-
-func describeCase(c Case) string {
-	var parts []string
-	for _, b := range []string{"dim", "height", "cells", "n", "k", "l1", "l2", "order"} {
-		if v, ok := c.Params[b]; ok {
-			parts = append(parts, fmt.Sprintf("%s %v", b, v))
-		}
-	}
-	return strings.TrimSpace(c.Env + " " + strings.Join(parts, " "))
 }
 
 // enumerated is an environment with all its trajectories, and a network for it.
@@ -180,7 +142,7 @@ type enumerated struct {
 var ErrTooMany = errors.New("too many trajectories to list")
 
 func enumerate(c Case, seed uint64) (*enumerated, error) {
-	env, err := registry.New(c.Env, c.Params)
+	env, err := c.open()
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,28 @@ func OnPolicy(train Trainer) experiment.Computation {
 			}
 			return c.onPolicy(ctx, train, seed)
 		},
+		Conclude: concludeOnPolicy,
+	}
+}
+
+var onPolicyColumns = []string{"separation", "alpha", "fit_mass", "fit_mean", "fit_std", "fit_divergence", "minima", "rest_mass", "trained_mass", "low", "high", "seeds", "diverged"}
+
+// concludeOnPolicy says of every separation whether the order holds.
+func concludeOnPolicy(t *experiment.Table) {
+	t.Notes, t.Values = nil, map[string]float64{"order_holds": 1, "largest_rise": 0}
+	for _, s := range sweeps(t, func(row map[string]any) string { return fmt.Sprintf("separation %v: ", row["separation"]) }) {
+		fits, trained := along(s.alphas, s.fits, tiny), along(s.alphas, s.means, slack)
+		t.Notes = append(t.Notes, s.where+fits.say("the minimiser's smaller mass"))
+		t.Values["largest_rise"] = max(t.Values["largest_rise"], fits.rise)
+		if s.seeds {
+			t.Notes = append(t.Notes, s.where+trained.say("the trained smaller mass"))
+		}
+		if fits.rise > 0 || trained.rise > 0 {
+			t.Values["order_holds"] = 0
+		}
+		if gap := s.gap(); gap > 0 {
+			t.Values["largest_gap"] = max(t.Values["largest_gap"], gap)
+		}
 	}
 }
 
@@ -38,10 +60,7 @@ type onPolicyCell struct {
 }
 
 func (c *humpsConfig) onPolicy(ctx context.Context, train Trainer, seed uint64) (*experiment.Table, error) {
-	t := &experiment.Table{
-		Columns: []string{"separation", "alpha", "fit_mass", "fit_mean", "fit_std", "fit_divergence", "minima", "rest_mass", "trained_mass", "low", "high", "seeds", "diverged"},
-		Values:  map[string]float64{},
-	}
+	t := &experiment.Table{Columns: onPolicyColumns}
 	var all [][]*onPolicyCell
 	var targets []*humps
 	var tasks []task
@@ -85,42 +104,18 @@ func (c *humpsConfig) onPolicy(ctx context.Context, train Trainer, seed uint64) 
 	}
 	masses := experiment.Figure{Title: "Mass of the smaller hump, on-policy", X: "alpha", Y: "mass of the smaller hump",
 		Caption: "Solid with 95 % intervals over seeds: trained. Dashed: the minimiser of D_f."}
-	holds, worst, gap := 1.0, 0.0, 0.0
 	for i, separation := range c.separations {
-		var names []string
-		var fits, steps []float64
 		trained := experiment.Series{Name: fmt.Sprintf("separation %v", separation)}
 		reference := experiment.Series{Reference: true}
-		for k, cell := range all[i] {
+		for _, cell := range all[i] {
 			e := NewEstimate(cell.trained)
 			t.Rows = append(t.Rows, []any{separation, cell.alpha, cell.mass, cell.best.Mean()[0], cell.best.Std()[0], number(cell.best.Value), float64(1 + len(cell.best.Others)),
 				number(cell.resting), number(e.Mean), number(e.Low), number(e.High), float64(e.N), float64(cell.hit)})
-			if e.N > 0 { // a training may stay in a minimum that is not the lowest
-				near := math.Abs(e.Mean - cell.mass)
-				if cell.resting == cell.resting {
-					near = min(near, math.Abs(e.Mean-cell.resting))
-				}
-				gap = max(gap, near)
-			}
-			names = append(names, fmt.Sprint(cell.alpha))
 			reference.X, reference.Y = append(reference.X, cell.alpha), append(reference.Y, cell.mass)
 			if e.N > 1 {
 				trained.X, trained.Y = append(trained.X, cell.alpha), append(trained.Y, e.Mean)
 				trained.Low, trained.High = append(trained.Low, e.Low), append(trained.High, e.High)
 			}
-			if k > 0 {
-				before := all[i][k-1]
-				fits = append(fits, cell.mass-before.mass)
-				worst = max(worst, cell.mass-before.mass)
-				steps = append(steps, significant(difference(before.trained, cell.trained)))
-				if steps[k-1] > slack || fits[k-1] > tiny {
-					holds = 0
-				}
-			}
-		}
-		t.Notes = append(t.Notes, fmt.Sprintf("separation %v: ", separation)+order("the minimiser's smaller mass", names, fits, tiny))
-		if c.seeds > 1 {
-			t.Notes = append(t.Notes, fmt.Sprintf("separation %v: ", separation)+order("the trained smaller mass", names, steps, slack))
 		}
 		masses.Series = append(masses.Series, reference)
 		if len(trained.X) > 0 {
@@ -130,25 +125,9 @@ func (c *humpsConfig) onPolicy(ctx context.Context, train Trainer, seed uint64) 
 			t.Figures = append(t.Figures, targets[i].picture(separation, all[i]))
 		}
 	}
-	t.Values["order_holds"], t.Values["largest_rise"] = holds, worst
-	if c.seeds > 0 {
-		t.Values["largest_gap"] = gap
-	}
 	t.Figures = append(t.Figures, masses)
+	concludeOnPolicy(t)
 	return t, nil
-}
-
-const (
-	tiny  = 1e-5 // of a deterministic mass: above what minimisation leaves open
-	slack = 2e-3 // of a trained mass: what the last learning rate leaves of noise
-)
-
-// significant is a mean difference where its interval excludes 0, else 0.
-func significant(e Estimate) float64 {
-	if e.Low > 0 || e.High < 0 {
-		return e.Mean
-	}
-	return 0
 }
 
 // picture shows the target and the fit of every member.

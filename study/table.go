@@ -6,9 +6,7 @@ package study
 
 import (
 	"context"
-	"fmt"
 	"math"
-	"strings"
 
 	"gonum.org/v1/gonum/stat/distuv"
 
@@ -53,46 +51,4 @@ func NewEstimate(values []float64) Estimate {
 	}
 	e.Low, e.High = e.Mean-half, e.Mean+half
 	return e
-}
-
-// difference is the estimate of b − a over the seeds that both have.
-func difference(a, b []float64) Estimate {
-	d := make([]float64, len(a))
-	for i := range a {
-		d[i] = b[i] - a[i]
-	}
-	return NewEstimate(d)
-}
-
-// How verdicts on the order end.
-const (
-	holding  = ": the order holds"
-	reversed = ": the order is reversed"
-)
-
-// order says in words how values go along an axis, where change is a step from
-// one to the next and slack what counts as none.
-func order(what string, names []string, change []float64, slack float64) string {
-	var up, down []string
-	rise, fall := 0.0, 0.0
-	for i, c := range change {
-		step := names[i] + "→" + names[i+1]
-		switch {
-		case c > slack:
-			up = append(up, step)
-			rise += c
-		case c < -slack:
-			down = append(down, step)
-			fall -= c
-		}
-	}
-	switch {
-	case len(up) == 0 && len(down) == 0:
-		return what + " stays the same"
-	case len(up) == 0:
-		return fmt.Sprintf("%s falls with alpha, by %.4f in all%s", what, fall, holding)
-	case len(down) == 0:
-		return fmt.Sprintf("%s rises with alpha, by %.4f in all%s", what, rise, reversed)
-	}
-	return fmt.Sprintf("%s is mixed: it rises by %.4f (%s) and falls by %.4f (%s)", what, rise, strings.Join(up, ", "), fall, strings.Join(down, ", "))
 }

@@ -247,6 +247,9 @@ func (e *expansion) fill(c *Cell, kind string, base strictyaml.Part, file string
 				return src.Locate(fielderr.Prefix("params", err))
 			}
 		}
+		if comp.Version > 0 {
+			kind = fmt.Sprintf("%s, version %d", kind, comp.Version)
+		}
 		return c.digest(kind, e.named)
 	}
 	spec, src, err := job.Decode(file, base, replaced)

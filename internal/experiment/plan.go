@@ -170,8 +170,9 @@ func (c section) over(outer section) section {
 	out.About = c.About
 	if c.Kind != "" {
 		out.Kind = c.Kind
-		if c.Kind != Train { // a computation is no job
+		if c.Kind != Train { // a computation is no job, and has results of its own
 			out.Base, out.With, out.Baseline = strictyaml.Part{}, nil, nil
+			out.Metrics, out.Higher, out.Figures, out.Times = nil, nil, nil, nil
 		}
 	}
 	if c.Base.Given() {

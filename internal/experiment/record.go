@@ -48,26 +48,26 @@ type Point struct {
 func (r *Runner) record(t Task) (*Record, error) {
 	for _, p := range r.Plan.Parts {
 		if p.Name == t.Cell.Part {
-			return readRecord(r.Dir, p, t)
+			return r.read(p, t)
 		}
 	}
 	return nil, fmt.Errorf("no part %q", t.Cell.Part)
 }
 
-func readRecord(dir string, p *Part, t Task) (*Record, error) {
+func (r *Runner) read(p *Part, t Task) (*Record, error) {
 	rec := &Record{Part: p.Name, Cell: t.Cell.Name, Seed: t.Seed, ID: t.ID, Status: Pending, At: t.Cell.Values, Budget: t.Cell.Budget}
 	if t.Cell.Refused != "" {
 		rec.ID, rec.Status, rec.Note = "", Refused, t.Cell.Refused
 		return rec, nil
 	}
-	folder := filepath.Join(dir, cellsDir, t.ID)
+	folder := r.taskDir(t)
 	o, err := readOutcome(folder)
 	if err != nil || o == nil {
 		return rec, err
 	}
 	rec.Status, rec.Note = o.Status, o.Error
 	if p.Kind != Train {
-		return rec, rec.readTable(folder)
+		return rec, rec.readTable(folder, r.Computations[p.Kind].Conclude)
 	}
 	if rec.Points, err = readPoints(folder); err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func readRecord(dir string, p *Part, t Task) (*Record, error) {
 	return rec, nil
 }
 
-func (rec *Record) readTable(folder string) error {
+func (rec *Record) readTable(folder string, conclude func(*Table)) error {
 	data, err := os.ReadFile(filepath.Join(folder, tableFile))
 	if err != nil {
 		return err
@@ -93,6 +93,9 @@ func (rec *Record) readTable(folder string) error {
 	rec.Table = &Table{}
 	if err := json.Unmarshal(data, rec.Table); err != nil {
 		return fmt.Errorf("%s: damaged file: %w", filepath.Join(folder, tableFile), err)
+	}
+	if conclude != nil {
+		conclude(rec.Table)
 	}
 	rec.Values = rec.Table.Values
 	if data, err = os.ReadFile(filepath.Join(folder, secondsFile)); err == nil {

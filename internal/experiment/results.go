@@ -22,7 +22,7 @@ func (r *Runner) Collect() (*Results, error) {
 	for _, p := range r.Plan.Parts {
 		for _, c := range p.Cells {
 			for _, seed := range p.Seeds {
-				rec, err := readRecord(r.Dir, p, Task{c, seed, c.taskID(seed)})
+				rec, err := r.read(p, Task{c, seed, c.taskID(seed)})
 				if err != nil {
 					return nil, err
 				}

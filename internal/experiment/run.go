@@ -56,9 +56,16 @@ type Trainer func(ctx context.Context, dir string, spec *job.Spec, progress func
 // results for equal parameters and seeds.
 type Computation struct {
 	About string
+	// Version is raised whenever equal parameters and seeds come to give another table:
+	// those that were stored are then computed again. 0 for the first.
+	Version int
 	// Check finds the faults of parameters, as fielderr.Errors; may be nil.
 	Check func(params map[string]any) error
 	Run   func(ctx context.Context, params map[string]any, seed uint64) (*Table, error)
+	// Conclude, which may be nil, writes the notes and values of a table from its rows.
+	// Stored tables go through it whenever they are read, so that what is said of them
+	// may be mended without computing them again.
+	Conclude func(*Table)
 }
 
 // Runner does the tasks of a plan.

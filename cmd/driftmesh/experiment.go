@@ -174,8 +174,11 @@ func runExperiment(cmd *cobra.Command, f *experimentFlags, path string) error {
 		fmt.Fprintf(out, "%s, %s: interrupted with %d of %d runs done; the same command goes on\n", r.Plan.Study, r.Plan.Set, done, total)
 		return errInterrupted
 	}
-	fmt.Fprintf(out, "%s, %s: %d runs done, %d of them diverged\n  report  %s\n", r.Plan.Study, r.Plan.Set, done, diverged, report)
-	return nil
+	if err := res.Print(out); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%s, %s: %d runs done, %d of them diverged\n  report  %s\n", r.Plan.Study, r.Plan.Set, done, diverged, report)
+	return err
 }
 
 // showProgress prints a line per finished run.
@@ -300,6 +303,9 @@ func newExperimentReportCmd() *cobra.Command {
 			}
 			report, err := res.Write(r.SetDir())
 			if err != nil {
+				return err
+			}
+			if err := res.Print(cmd.OutOrStdout()); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), report)

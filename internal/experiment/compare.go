@@ -207,6 +207,11 @@ func (p Paired) Text() string {
 	if p.Verdict == NotWorse {
 		out += fmt.Sprintf(" (margin %g %%)", p.Margin)
 	}
+	return out + p.rests()
+}
+
+// rests says what a comparison rests on beside its pairs.
+func (p Paired) rests() (out string) {
 	if p.CensoredA+p.CensoredB > 0 {
 		out += fmt.Sprintf("; never %d : %d", p.CensoredA, p.CensoredB)
 	}

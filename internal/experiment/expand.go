@@ -52,6 +52,9 @@ func (e *expansion) expand(name string, seeds strictyaml.Part, limit int) (*Part
 		}
 		p.Times = append(p.Times, Time{Name: t.Name, When: t.When, Runs: t.Runs})
 	}
+	for _, q := range sec.Claims {
+		p.Claims = append(p.Claims, q.plan())
+	}
 	if p.Kind == Train {
 		if err := e.checkNames(); err != nil {
 			return nil, err

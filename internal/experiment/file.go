@@ -64,6 +64,7 @@ type section struct {
 	Figures  []string        `yaml:"figures"`
 	Baseline []setting       `yaml:"baseline"`
 	Margin   float64         `yaml:"margin"`
+	Claims   []claim         `yaml:"claims"`
 }
 
 type part struct {
@@ -194,7 +195,7 @@ func (s *Study) check() error {
 	if len(d.Parts) > maxParts {
 		errs = append(errs, fielderr.New("parts", len(d.Parts), fmt.Sprintf("at most %d parts", maxParts)))
 	}
-	errs = append(errs, d.section.check(""), d.checkFilters())
+	errs = append(errs, d.section.check(""), d.checkFilters(), d.checkClaims())
 	var parts []string
 	for _, p := range d.Parts {
 		at := "parts." + p.Name

@@ -45,6 +45,7 @@ func (r *Results) Write(dir string) (string, error) {
 		r.results().write(dir, ResultsFile),
 		r.timings().write(dir, TimingsFile),
 		r.curves().write(dir, CurvesFile),
+		r.writeClaims(dir),
 	}
 	for _, p := range r.Plan.Parts {
 		if t := r.table(p); t != nil {

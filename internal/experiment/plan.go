@@ -40,6 +40,7 @@ type Part struct {
 	Higher   []string `json:"higher,omitempty"`
 	Baseline []Value  `json:"baseline,omitempty"`
 	Margin   float64  `json:"margin"` // percent
+	Claims   []Claim  `json:"claims,omitempty"`
 }
 
 // Cell is one point of a grid.
@@ -115,7 +116,7 @@ func (s *Study) Plan(name string, checks Checks) (*Plan, error) {
 	plan := &Plan{Study: s.Name, About: s.About, Set: set.Name}
 	parts := s.doc.Parts
 	if len(parts) == 0 {
-		parts = []part{{Name: s.Name}}
+		parts = []part{{Name: s.Name, section: section{Claims: s.doc.Claims}}}
 	}
 	var errs []error
 	cells, tasks, named := 0, 0, contents{}
@@ -167,7 +168,7 @@ func (s *Study) locate(err error) error { return s.source.Locate(err) }
 // over fills what the section does not say with what the outer one does.
 func (c section) over(outer section) section {
 	out := outer
-	out.About = c.About
+	out.About, out.Claims = c.About, c.Claims
 	if c.Kind != "" {
 		out.Kind = c.Kind
 		if c.Kind != Train { // a computation is no job, and has results of its own

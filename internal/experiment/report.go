@@ -5,8 +5,10 @@ import (
 	_ "embed"
 	"fmt"
 	"html/template"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/driftmesh/driftmesh/internal/atomicfile"
@@ -21,6 +23,8 @@ var page = template.Must(template.New("report").Parse(pageSource))
 // pageView is what the template sees.
 type pageView struct {
 	Title, About, Outcome string
+	Claims                string   // how they came out
+	Differ                []string // from what is claimed
 	Parts                 []partView
 	Study                 string
 	Light, Dark           template.CSS
@@ -35,6 +39,7 @@ type partView struct {
 	Refused           []string
 	Failed            []string // divergences
 	Paired            []pairView
+	Claims            []claimRow
 	Notes             []string
 	Columns           []string // of a computation's table
 	Table             [][]string
@@ -73,6 +78,9 @@ func (r *Results) writeReport(dir string) (string, error) {
 		Title: r.Plan.Study + ", " + r.Plan.Set, About: r.Plan.About, Study: string(r.studyText),
 		Outcome: fmt.Sprintf("%d of %d runs done, %d of them diverged.", done, total, diverged),
 		Light:   template.CSS(plots.Style(false)), Dark: template.CSS(plots.Style(true)),
+	}
+	if all := r.claims(); len(all) > 0 {
+		view.Claims, view.Differ = tallyClaims(all), differing(all)
 	}
 	for _, p := range r.Plan.Parts {
 		v := r.view(p)
@@ -121,9 +129,13 @@ func (r *Results) view(p *Part) partView {
 	for _, t := range p.Times {
 		v.Facts = append(v.Facts, fmt.Sprintf("%s: updates until %s, at the first of %d evaluations running.", t.Name, t.When, t.Runs))
 	}
-	if b := p.budget(); b != "" {
-		v.Facts = append(v.Facts, b)
+	for _, fact := range []string{p.budget(), p.rates()} {
+		if fact != "" {
+			v.Facts = append(v.Facts, fact)
+		}
 	}
+	v.Facts = append(v.Facts, r.absent(p)...)
+	v.Claims = claimRows(r.Judge(p))
 	for _, c := range p.Cells {
 		if c.Refused != "" {
 			v.Refused = append(v.Refused, c.Name+": "+c.Refused)
@@ -206,6 +218,30 @@ func (p *Part) budget() string {
 		}
 	}
 	return fmt.Sprintf("Every cell has %.0f updates.", b)
+}
+
+// rates says so where a part has no sweep of the learning rate, which suits one member
+// more than another.
+func (p *Part) rates() string {
+	at := slices.Index(p.Axes, "optimiser.learning_rate")
+	rates := map[string]bool{}
+	for _, c := range p.Cells {
+		switch {
+		case c.Spec == nil:
+			return ""
+		case at >= 0:
+			rates[c.Values[at].Text] = true
+		default:
+			rates[c.Spec.Optimiser.LearningRate.String()] = true
+		}
+	}
+	switch {
+	case at >= 0 && len(rates) > 1:
+		return ""
+	case len(rates) == 1:
+		return fmt.Sprintf("No sweep of the learning rate: every cell has %s.", slices.Collect(maps.Keys(rates))[0])
+	}
+	return "No sweep of the learning rate: it is no axis of its own here."
 }
 
 // computed adds the tables of a computation.

@@ -141,9 +141,15 @@ func (p *Part) baselineOf(c *Cell) *Cell {
 	if len(p.Baseline) == 0 || c.has(p.Baseline) {
 		return nil
 	}
+	return p.counterpart(c, p.Baseline)
+}
+
+// counterpart returns the cell that has the given values and agrees with another on all
+// other axes. Nil where there is none.
+func (p *Part) counterpart(c *Cell, given []Value) *Cell {
 	want := slices.Clone(c.Values)
 	for i, v := range want {
-		for _, b := range p.Baseline {
+		for _, b := range given {
 			if b.Axis == v.Axis {
 				want[i] = b
 			}
@@ -158,7 +164,16 @@ func (p *Part) baselineOf(c *Cell) *Cell {
 
 // pair compares two cells of a part, or of two results, on one metric.
 func (p *Part) pair(name string, isTime bool, a, b []*Record, margin float64) Paired {
-	var as, bs []side
+	as, bs := p.sides(name, isTime, a, b)
+	out := pairUp(name, as, bs, p.higherIsBetter(name), margin)
+	if !isTime && slices.Contains(undirected, name) && !out.Higher && out.LostA <= out.LostB {
+		out.Verdict = Undirected
+	}
+	return out
+}
+
+// sides lists a metric of two cells at the seeds that are done of both.
+func (p *Part) sides(name string, isTime bool, a, b []*Record) (as, bs []side) {
 	for _, x := range a {
 		i := slices.IndexFunc(b, func(y *Record) bool { return y.Seed == x.Seed })
 		if i < 0 || !done(x) || !done(b[i]) {
@@ -166,11 +181,7 @@ func (p *Part) pair(name string, isTime bool, a, b []*Record, margin float64) Pa
 		}
 		as, bs = append(as, sideOf(x, name, isTime)), append(bs, sideOf(b[i], name, isTime))
 	}
-	out := pairUp(name, as, bs, p.higherIsBetter(name), margin)
-	if !isTime && slices.Contains(undirected, name) && !out.Higher && out.LostA <= out.LostB {
-		out.Verdict = Undirected
-	}
-	return out
+	return as, bs
 }
 
 func done(r *Record) bool { return r.Status == Finished || r.Status == Diverged }

@@ -54,6 +54,15 @@ func Schema() ([]byte, error) {
 					"when":  describe("Comparisons joined by and: modes_held >= modes_total.", object{"type": "string"}),
 					"times": describe("Evaluations running that must meet it.", object{"type": "integer", "minimum": 1, "default": defaultRuns}),
 				}}),
+			"claims": mapping("What is claimed of the part's results beforehand: a sentence, and how its verdict is found.", object{
+				"type": "object", "additionalProperties": false, "required": []any{"metric", "of", "expect", "than"},
+				"properties": object{
+					"source": describe("Who says so, such as the paper; absent: the study itself.", text1),
+					"metric": describe("One of the part's metrics or times.", text1),
+					"of":     describe("The cells that it is about: axes, each with a value or a list of values.", object{"type": "object", "minProperties": 1}),
+					"expect": describe("How the metric shall be; not less and not more are within the margin.", object{"enum": []any{Less, More, NotLess, NotMore}}),
+					"than":   describe("Values that the cell to compare with has instead; it is equal otherwise.", object{"type": "object", "minProperties": 1}),
+				}}),
 		}
 		for k, v := range more {
 			props[k] = v

@@ -195,6 +195,9 @@ func (a *axisValues) check(at string, filters []setting, lists bool) error {
 			continue
 		}
 		values := f.values()
+		if len(values) == 0 {
+			fault(f, f.Value, textOf(f.Value), "values of the axis", a.values[f.Path])
+		}
 		if _, isList := f.Value.Items(); isList && !lists {
 			errs = append(errs, f.Value.Fault(fielderr.New(at+"."+f.Path, quoted(textOf(f.Value)), "one value: each cell is compared with one other")))
 			continue

@@ -187,13 +187,17 @@ func (r *Results) Print(w io.Writer) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, p := range r.Plan.Parts {
-		rows := claimRows(r.Judge(p))
-		for i, row := range rows {
+		judged := r.Judge(p)
+		for i, row := range claimRows(judged) {
 			if row.Claim != "" {
 				fmt.Fprintf(t, "%s: %s\n", p.Name, row.Claim)
 			}
-			if rows[i].Where == "" {
+			if row.Where == "" {
 				row.Where = "all"
+			}
+			if judged[i].Of == nil {
+				fmt.Fprintf(t, "  %s\t%s\n", row.Where, row.Verdict)
+				continue
 			}
 			fmt.Fprintf(t, "  %s\t%s\tbeside %s\tdifference %s\t%s\t%s\n", row.Where, row.Of, row.Than, row.Diff, row.Range, row.Verdict)
 		}

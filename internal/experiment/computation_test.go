@@ -13,12 +13,15 @@ import (
 
 const computed = `name: computed
 base: {env: {name: hypergrid}}
+with: {train.batch: 8}
 metrics: [tv, modes_held]
 times: {close: {when: tv <= 0.1}}
 figures: [tv]
 seeds: 1
 parts:
   squares: {kind: squares, with: {up_to: 3}}
+sets:
+  all: {with: {train.updates: 5}}
 `
 
 func runnerOf(t *testing.T, dir, text string, comp Computation) *Runner {

@@ -137,6 +137,9 @@ func (s *Study) Plan(name string, checks Checks) (*Plan, error) {
 			e.section.Axes = replaceAxes(e.section.Axes, c.Axes)
 		}
 		e.section.With = slices.Concat(s.doc.With, p.With, set.With, c.With)
+		if e.section.Kind != "" && e.section.Kind != Train && len(s.doc.Parts) > 0 { // those of all parts are fields of jobs
+			e.section.With = slices.Concat(p.With, c.With)
+		}
 		e.filters = [][][]setting{e.section.Select, set.Select, c.Select}
 		e.excluded = slices.Concat(e.section.Exclude, set.Exclude, c.Exclude)
 		seeds := e.section.Seeds

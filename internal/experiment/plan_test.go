@@ -318,6 +318,7 @@ func planOf(t *rapid.T, text []byte) *Plan {
 // FuzzStudy: whatever a file says, it is refused or expanded within the caps.
 func FuzzStudy(f *testing.F) {
 	f.Add([]byte(grid))
+	f.Add([]byte(claimed))
 	f.Add([]byte("name: x\nbase: [1]\naxes: {a.b: [1, {c: d}]}\nseeds: [1, -1]\n"))
 	f.Add([]byte("name: x\nkind: y\nvariants: {a: {}, b: {}}\nselect: [{variant: [a]}]\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {

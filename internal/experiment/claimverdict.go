@@ -40,6 +40,9 @@ func (j *Judged) Text() string {
 			return "as " + j.Claim.Source + " says"
 		}
 	case NotApart:
+		if j.Paired.Diff.N == 1 {
+			return string(NotApart) + " in one seed"
+		}
 		return fmt.Sprintf("%s in %d seeds", NotApart, j.Paired.Diff.N)
 	}
 	return string(j.Verdict)

@@ -126,6 +126,28 @@ func TestSparseFacts(t *testing.T) {
 	}
 }
 
+// TestMoreThanAFloat: log Z of more sequences than a float64 can count is finite, and
+// is that of the floor, or of the rows where those outweigh all others.
+func TestMoreThanAFloat(t *testing.T) {
+	const letters = "ACDEFGHIKLMNPQRSTVWY"
+	text := "sequence,value\n" + strings.Repeat("A", 300) + ",1\n" + strings.Repeat("AC", 150) + ",0.5\n"
+	floors := 300 * math.Log(20)
+	for _, c := range []struct{ floor, scale, exponent, want float64 }{
+		{0.001, 10, 3, floors + math.Log(0.001)},
+		{1e-300, 1e200, 1, math.Log(1e200) + math.Log(1.5)},
+		{1e-200, 1e190, 1, floors - 200*math.Ln10 + math.Log1p(1.5*math.Exp(390*math.Ln10-floors))},
+	} {
+		f := envs.FactsOf(build(t, func(s *sequence.Config) {
+			given(text)(s)
+			s.Alphabet, s.Missing, s.Floor, s.Scale, s.Exponent = letters, sequence.Floor, c.floor, c.scale, c.exponent
+		}))
+		near(t, "log Z", *f.LogZ, c.want, 1e-12)
+		if f.Cells != nil || math.Abs(*f.MaxReward/c.scale-1) > 1e-12 {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
 // TestFormats: the same table as CSV, gzipped CSV and Parquet, under other names of
 // the columns and among others, gives the same bits.
 func TestFormats(t *testing.T) {

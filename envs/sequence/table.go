@@ -136,9 +136,16 @@ func (t *table) sum() {
 		for _, key := range slices.Sorted(maps.Keys(t.sparse)) {
 			add(t.sparse[key], 1)
 		}
-		add(t.floor, t.cells()-float64(t.rows))
 	}
-	t.logZ = t.best + math.Log(total)
+	logRest := math.Inf(-1) // of the sequences that no map can hold
+	if rest := t.cells() - float64(t.rows); t.dense == nil && !math.IsInf(rest, 1) {
+		add(t.floor, rest)
+	} else if t.dense == nil { // what the rows are of so many is lost in rounding
+		add(t.floor, 0)
+		logRest = t.floor + float64(t.length)*math.Log(float64(len(t.alphabet)))
+	}
+	logRows := t.best + math.Log(total)
+	t.logZ = max(logRows, logRest) + math.Log1p(math.Exp(-math.Abs(logRows-logRest)))
 }
 
 // cells is the number of sequences.

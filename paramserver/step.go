@@ -50,7 +50,7 @@ func (u *Updater) Step(batch []wire.Trajectory, refuse func(*wire.Trajectory, er
 	rates := u.rates(int64(u.version))
 	norm, err := u.descend(batch, rehearsed, rates)
 	if err != nil {
-		return nil, fmt.Errorf("update %d: %w", u.version+1, errors.Join(err, u.loss.Restore(normaliser)))
+		return nil, fmt.Errorf("update %d: %w", u.version+1, errors.Join(u.hintLogZ(err), u.loss.Restore(normaliser)))
 	}
 	u.version++
 	u.trajectories += uint64(fresh)

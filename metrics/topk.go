@@ -17,7 +17,7 @@ type TopK struct {
 	LogReward float64 `json:"log_reward"`
 	Reward    float64 `json:"reward"`
 	// Diversity is the mean distance of two of the K, in [0, 1]: see Distance.
-	// NaN for fewer than two objects, and where objects have no sparse features.
+	// NaN for fewer than two objects, and where objects have no marks.
 	Diversity float64 `json:"diversity"`
 }
 
@@ -35,7 +35,7 @@ func (t TopK) MarshalJSON() ([]byte, error) {
 // Top gathers the k best distinct objects of a sample, in memory for them and
 // for the keys of all.
 type Top struct {
-	spec   envs.Spec
+	marks  envs.Marks
 	k      int
 	states envs.States // the kept ones, by slot
 	kept   []ranked    // best first
@@ -51,7 +51,7 @@ type ranked struct {
 
 // NewTop returns an empty collection of the k (at least 1) best objects of env.
 func NewTop(env envs.Env, k int) *Top {
-	return &Top{spec: env.Spec(), k: k, states: env.NewStates(k), seen: map[string]struct{}{}}
+	return &Top{marks: envs.MarksOf(env), k: k, states: env.NewStates(k), seen: map[string]struct{}{}}
 }
 
 // Add notes the object of a terminal row. Objects are ranked by log-reward, ties
@@ -88,50 +88,50 @@ func (t *Top) Report() TopK {
 		out.LogReward += o.logReward / float64(out.K)
 		out.Reward += math.Exp(o.logReward) / float64(out.K)
 	}
-	if t.spec.Features > 0 {
-		features := make([][]int32, out.K)
+	if t.marks.Features > 0 {
+		marks := make([][]int32, out.K)
 		for i, o := range t.kept {
-			features[i] = t.states.AppendFeatures(nil, o.slot)
+			marks[i] = t.marks.Append(nil, t.states, o.slot)
 		}
-		out.Diversity = Diversity(&t.spec, features)
+		out.Diversity = Diversity(&t.marks, marks)
 	}
 	return out
 }
 
 // Diversity is the mean Distance over all pairs of objects; NaN without any.
-func Diversity(spec *envs.Spec, features [][]int32) float64 {
+func Diversity(of *envs.Marks, marks [][]int32) float64 {
 	sum, pairs := 0.0, 0
-	for i, a := range features {
-		for _, b := range features[:i] {
-			sum += Distance(spec, a, b)
+	for i, a := range marks {
+		for _, b := range marks[:i] {
+			sum += Distance(of, a, b)
 			pairs++
 		}
 	}
 	return sum / float64(pairs) // NaN for none
 }
 
-// Distance between two objects by their ascending active features. Where states
-// are sequences of tokens it is Hamming's, as the share of the positions at which
-// they differ, where all further features, such as those of a condition, are one
-// position more; otherwise Jaccard's: the share of the features of either that are
-// not of both. 0 for equal objects, at most 1.
-func Distance(spec *envs.Spec, a, b []int32) float64 {
-	if spec.Positions > 0 {
-		end := int32(spec.Positions * spec.Vocabulary)
+// Distance between two objects by their ascending marks, which are the active features
+// unless the environment has others. Where those are tokens at positions it is Hamming's,
+// as the share of the positions at which they differ, where all further marks, such as
+// those of a condition, are one position more; otherwise Jaccard's: the share of the
+// marks of either that are not of both. 0 for equal objects, at most 1.
+func Distance(of *envs.Marks, a, b []int32) float64 {
+	if of.Positions > 0 {
+		end := int32(of.Positions * of.Vocabulary)
 		split := func(f []int32) (tokens, rest []int32) {
 			n, _ := slices.BinarySearch(f, end)
 			return f[:n], f[n:]
 		}
 		tokensA, restA := split(a)
 		tokensB, restB := split(b)
-		n, of := differing(tokensA, tokensB, int32(spec.Vocabulary)), spec.Positions
-		if spec.Features > int(end) {
-			of++
+		n, all := differing(tokensA, tokensB, int32(of.Vocabulary)), of.Positions
+		if of.Features > int(end) {
+			all++
 			if !slices.Equal(restA, restB) {
 				n++
 			}
 		}
-		return float64(n) / float64(of)
+		return float64(n) / float64(all)
 	}
 	both := common(a, b)
 	if either := len(a) + len(b) - both; either > 0 {

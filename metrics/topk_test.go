@@ -11,6 +11,7 @@ import (
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/envs/conditional"
 	"github.com/driftmesh/driftmesh/envs/hypergrid"
+	"github.com/driftmesh/driftmesh/envs/mixture"
 	"github.com/driftmesh/driftmesh/metrics"
 )
 
@@ -77,11 +78,43 @@ func TestConditionsAreApart(t *testing.T) {
 	near(t, "with another", top.Report().Diversity, (3*1./3+2*1+2./3)/6, 1e-12)
 }
 
+// TestOneStepObjectsAreApart: the objects of one-step environments have no features of
+// their own to policies, and are at a distance all the same: cells by the share of the
+// coordinates that differ.
+func TestOneStepObjectsAreApart(t *testing.T) {
+	plane := mixture.Default()
+	plane.Dim, plane.Cells = 2, 9
+	build := func(env envs.Env, err error) envs.Env {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return env
+	}
+	for _, c := range []struct {
+		env   envs.Env
+		texts string
+		want  float64
+	}{
+		{build(mixture.NewCategorical(mixture.DefaultCategorical())), "(0) (1) (3)", 1},
+		{build(mixture.New(mixture.Default())), "(7) (8) (63)", 1},
+		{build(mixture.New(plane)), "(1,2) (1,3) (2,1)", (0.5 + 1 + 1) / 3},
+	} {
+		top, s := metrics.NewTop(c.env, 9), c.env.NewStates(1)
+		for text := range strings.FieldsSeq(c.texts) {
+			if err := s.Parse(0, text); err != nil {
+				t.Fatal(err)
+			}
+			top.Add(s, 0, 0)
+		}
+		near(t, c.env.Spec().Name, top.Report().Diversity, c.want, 1e-12)
+	}
+}
+
 // TestDistanceIsAMetric over features and over sequences, and is computed as
 // defined there.
 func TestDistanceIsAMetric(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		spec := envs.Spec{Features: 12}
+		spec := envs.Marks{Features: 12}
 		sequence := rapid.Bool().Draw(t, "sequence")
 		if sequence {
 			spec.Positions, spec.Vocabulary, spec.Features = 4, 3, 12+rapid.IntRange(0, 2).Draw(t, "further")

@@ -23,14 +23,14 @@ import (
 type mixture struct {
 	buffer   replay.Buffer
 	resample *resampler
-	fresh    int  // trajectories of a batch, unless the buffer is empty
-	featured bool // the buffer looks at features
-	lost     bool // the buffer is empty because its contents were not restored
+	fresh    int                                               // trajectories of a batch, unless the buffer is empty
+	marks    func(dst []int32, s envs.States, row int) []int32 // that the buffer looks at; nil: none
+	lost     bool                                              // the buffer is empty because its contents were not restored
 
-	items    []replay.Item
-	old      []wire.Trajectory // the replayed ones: owns their actions
-	batch    []wire.Trajectory
-	features []int32
+	items  []replay.Item
+	old    []wire.Trajectory // the replayed ones: owns their actions
+	batch  []wire.Trajectory
+	marked []int32
 }
 
 // maxCarried is the largest bound of a buffer, in bytes, that is part of every
@@ -47,12 +47,17 @@ func newMixture(u *Updater) (*mixture, error) {
 	if buffer == nil {
 		return nil, nil
 	}
-	if c.Kind == "diverse" && u.Env.Spec().Features == 0 {
-		return nil, fielderr.New("replay.kind", c.Kind, "another kind: "+u.Env.Spec().Name+" has no features to tell objects apart by")
+	m := &mixture{buffer: buffer, resample: u.resampler(rng.Resample)}
+	if c.Kind == "diverse" {
+		marks := envs.MarksOf(u.Env)
+		if marks.Features == 0 {
+			return nil, fielderr.New("replay.kind", c.Kind, "another kind: "+u.Env.Spec().Name+" has no features to tell objects apart by")
+		}
+		m.marks = marks.Append
 	}
 	ratio := max(c.SamplesPerInsert, 1)
-	fresh := max(1, int(math.Round(float64(u.Spec.Train.Batch-u.fromData())/ratio)))
-	return &mixture{buffer: buffer, resample: u.resampler(rng.Resample), fresh: fresh, featured: c.Kind == "diverse"}, nil
+	m.fresh = max(1, int(math.Round(float64(u.Spec.Train.Batch-u.fromData())/ratio)))
+	return m, nil
 }
 
 // Fresh is how many trajectories the next Step should be given: what data leave of
@@ -112,18 +117,18 @@ func (m *mixture) remember(fresh []wire.Trajectory, asm *policy.Assembler, traje
 		m.insert(replay.Item{
 			Text: states.Text(i), LogReward: fresh[i].LogReward, Version: fresh[i].Version,
 			Worker: fresh[i].Session, Insert: first + uint64(i),
-		}, func() { m.features = states.AppendFeatures(m.features[:0], i) })
+		}, states, i)
 	}
 	m.lost = false
 }
 
-// insert offers an item; what no buffer can keep is not kept.
-func (m *mixture) insert(it replay.Item, features func()) bool {
-	m.features = m.features[:0]
-	if m.featured {
-		features()
+// insert offers an item, the object of a terminal row; what no buffer can keep is not kept.
+func (m *mixture) insert(it replay.Item, s envs.States, row int) bool {
+	m.marked = m.marked[:0]
+	if m.marks != nil {
+		m.marked = m.marks(m.marked, s, row)
 	}
-	return m.buffer.Insert(it, m.features) == nil
+	return m.buffer.Insert(it, m.marked) == nil
 }
 
 // state is what a Commit holds of the buffer; nothing of a large one.
@@ -209,7 +214,7 @@ func (u *Updater) Refill(ctx context.Context, src ObjectSource) (Refilled, error
 			continue
 		}
 		it := replay.Item{Text: o.Text, LogReward: o.LogReward, Version: o.Version, Worker: o.Worker, Insert: before + uint64(i) + 1}
-		if u.mix.insert(it, func() { u.mix.features = one.AppendFeatures(u.mix.features[:0], 0) }) {
+		if u.mix.insert(it, one, 0) {
 			out.Objects++
 		}
 	}

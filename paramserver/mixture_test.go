@@ -73,6 +73,33 @@ func TestReplayRatioIsExact(t *testing.T) {
 	}
 }
 
+// TestDiverseOfOneStep: the objects of one-step environments, which share their only
+// feature, are kept beside each other.
+func TestDiverseOfOneStep(t *testing.T) {
+	for name, env := range map[string]job.Env{
+		"categorical": {Name: "categorical"},
+		"mixture":     {Name: "mixture", Params: map[string]any{"dim": 2, "cells": 4}},
+	} {
+		spec := replaySpec("diverse", 2)
+		spec.Env, spec.Replay.MinDistance = env, 0.5
+		u := newUpdater(t, spec)
+		feed := newByStep(t, u.Spec)
+		seen, s := map[string]bool{}, u.Env.NewStates(1)
+		for range 6 {
+			for _, tr := range freshStep(t, u, feed).Batch {
+				s.Reset([]int32{0})
+				if err := s.Forward([]int32{0}, tr.Actions); err != nil {
+					t.Fatal(err)
+				}
+				seen[s.Text(0)] = true
+			}
+		}
+		if n := u.Buffer().Len(); n != min(len(seen), spec.Replay.TopK) || n < 2 {
+			t.Errorf("%s: %d kept of %d distinct objects", name, n, len(seen))
+		}
+	}
+}
+
 // TestBackwardSamplingIsExact: objects drawn from the target, given trajectories
 // by a fixed P_B, are trajectories of the target's flow: R(x)/Z · P_B(τ|x).
 func TestBackwardSamplingIsExact(t *testing.T) {

@@ -177,6 +177,19 @@ func TestDiverse(t *testing.T) {
 			}
 		}
 	}
+	for name, params := range map[string]map[string]any{"categorical": nil, "mixture": {"cells": 9}} { // one step, one feature
+		env, err := registry.New(name, params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var alone []bestObject
+		for _, text := range []string{"(0)", "(2)", "(3)"} {
+			alone = append(alone, bestObject{ObjectInfo: wire.ObjectInfo{Text: text}})
+		}
+		if got, err := pickDiverse(env, alone, 9, 1); err != nil || len(got) != 3 {
+			t.Errorf("%s: %v of three, %v", name, got, err)
+		}
+	}
 	if got, err := pickDiverse(env, sorted, 2, 1); err != nil || len(got) != 2 {
 		t.Errorf("%d of 2, %v", len(got), err)
 	}

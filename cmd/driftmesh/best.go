@@ -44,8 +44,8 @@ func newBestCmd() *cobra.Command {
 run's folder. The servers keep up to a thousand; with --archive the job's whole
 archive is read. --diverse shows the best object, then the best of those that
 are at least --min-distance away from it, and so on: the distance of two objects
-is the share of the active features in which they differ, on a hypergrid of the
-coordinates.`,
+is the share of the active features in which they differ, on a hypergrid or a
+mixture of the coordinates.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(cmd.Flags().Changed("min-distance")); err != nil {
@@ -229,25 +229,25 @@ func (f *bestFlags) spread(of *bestOf) ([]bestObject, error) {
 	if err != nil {
 		return nil, err
 	}
-	if env.Spec().Features == 0 {
+	if envs.MarksOf(env).Features == 0 {
 		return nil, fielderr.New("--diverse", true, "no --diverse: "+env.Spec().Name+" has no features to tell objects apart by")
 	}
 	return pickDiverse(env, of.Objects, f.n, f.distance)
 }
 
 func pickDiverse(env envs.Env, sorted []bestObject, n int, distance float64) ([]bestObject, error) {
-	one := env.NewStates(1)
+	one, marks := env.NewStates(1), envs.MarksOf(env)
 	var picked []bestObject
-	var features [][]int32
+	var taken [][]int32
 	for _, o := range sorted {
 		if err := one.Parse(0, o.Text); err != nil {
 			return nil, fmt.Errorf("object %.100q: %w", o.Text, err)
 		}
-		own := one.AppendFeatures(nil, 0)
-		if slices.ContainsFunc(features, func(x []int32) bool { return replay.Distance(x, own) < distance }) {
+		own := marks.Append(nil, one, 0)
+		if slices.ContainsFunc(taken, func(x []int32) bool { return replay.Distance(x, own) < distance }) {
 			continue
 		}
-		picked, features = append(picked, o), append(features, own)
+		picked, taken = append(picked, o), append(taken, own)
 		if len(picked) == n {
 			break
 		}

@@ -29,6 +29,33 @@ func checkFeatures(env envs.Env) error {
 	})
 }
 
+// checkMarks of objects: as features, and where an environment has marks of its own,
+// equal only for equal objects.
+func checkMarks(env envs.Env) error {
+	w, marks := newWalker(env, 9), envs.MarksOf(env)
+	_, own := env.(envs.Marked)
+	textOf := map[string]string{}
+	return w.each(func() error {
+		if !w.s.Terminal(0) {
+			return nil
+		}
+		m, text := marks.Append(nil, w.s, 0), w.s.Text(0)
+		for i, v := range m {
+			if v < 0 || int(v) >= marks.Features || i > 0 && v <= m[i-1] {
+				return fmt.Errorf("marks %v of %s are not ascending in [0, %d)", m, text, marks.Features)
+			}
+		}
+		if two := marks.Append([]int32{-7}, w.s, 0); !slices.Equal(two, append([]int32{-7}, m...)) {
+			return fmt.Errorf("Append does not append: %v after -7", two)
+		}
+		if old, seen := textOf[fmt.Sprint(m)]; own && seen && old != text {
+			return fmt.Errorf("%s and %s have the same marks, %v", old, text, m)
+		}
+		textOf[fmt.Sprint(m)] = text
+		return nil
+	})
+}
+
 // checkKeys: equal exactly where text, terminality and legal actions are, which
 // is all that can be seen of a node; and every step leads to another node.
 func checkKeys(env envs.Env) error {

@@ -50,6 +50,7 @@ func Checks() []Check {
 		{"batches are atomic", checkAtomic},
 		{"copy and reset", checkCopy},
 		{"features", checkFeatures},
+		{"marks", checkMarks},
 		{"keys", checkKeys},
 		{"rewards", checkRewards},
 		{"text", checkText},

@@ -63,6 +63,22 @@ func (t *table) Object(s envs.States, row int) int { return int(s.(*states).at[r
 // LogRewards writes log R of every object.
 func (t *table) LogRewards(out []float64) { copy(out, t.logR) }
 
+// Marks are the coordinates of the object: cells are apart by the share of them that
+// differ, and the objects of a categorical have one.
+func (t *table) Marks() envs.Marks {
+	side := int32(t.side)
+	return envs.Marks{
+		Positions: t.dim, Vocabulary: t.side, Features: t.dim * t.side,
+		Append: func(dst []int32, s envs.States, row int) []int32 {
+			at := s.(*states).at[row]
+			if dst = append(dst, at%side); t.dim == 2 {
+				dst = append(dst, side+at/side)
+			}
+			return dst
+		},
+	}
+}
+
 // Facts are exact.
 func (t *table) Facts() envs.Facts {
 	cells, logZ := float64(len(t.logR)), logSum(t.logR)

@@ -46,6 +46,14 @@ func Reward(base envs.Env, r *job.Reward) envs.Env {
 	return e
 }
 
+// Marks implements envs.Marked: they are the environment's.
+func (e *Rewarded) Marks() envs.Marks {
+	m := envs.MarksOf(e.Env)
+	own := m.Append
+	m.Append = func(dst []int32, s envs.States, row int) []int32 { return own(dst, inner(s), row) }
+	return m
+}
+
 // Ready implements envs.Remote.
 func (e *Rewarded) Ready() error { return e.why }
 

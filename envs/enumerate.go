@@ -254,8 +254,10 @@ func FactsOf(env Env) Facts {
 		for _, lp := range logP {
 			best = max(best, lp)
 		}
-		best = math.Exp(best + logZ)
-		f.Cells, f.LogZ, f.MaxReward = &cells, &logZ, &best
+		f.Cells, f.LogZ = &cells, &logZ
+		if best = math.Exp(best + logZ); !math.IsInf(best, 0) {
+			f.MaxReward = &best
+		}
 	}
 	return f
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/envs/hypergrid"
+	"github.com/driftmesh/driftmesh/envs/mixture"
 )
 
 func grid(t testing.TB, dim, height int) envs.Enumerable {
@@ -246,5 +247,17 @@ func TestFactsOf(t *testing.T) {
 	}
 	if f := envs.FactsOf(struct{ envs.Env }{e}); f.Cells != nil || f.LogZ != nil || f.Modes != nil || f.MaxReward != nil || f.MaxSteps != want.MaxSteps {
 		t.Errorf("without a list: %+v", f)
+	}
+}
+
+// TestFactsBeyondAFloat: a largest reward that no float64 holds is unknown, and log Z is not.
+func TestFactsBeyondAFloat(t *testing.T) {
+	env, err := mixture.NewCategorical(mixture.CategoricalConfig{LogRewards: []float64{1000, 1000}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := envs.FactsOf(struct{ envs.Enumerable }{env.(envs.Enumerable)}) // without facts of its own
+	if f.MaxReward != nil || f.LogZ == nil || math.Abs(*f.LogZ-1000-math.Ln2) > 1e-12 {
+		t.Errorf("%+v", f)
 	}
 }

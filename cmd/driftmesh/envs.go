@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/envs/plugin"
 	"github.com/driftmesh/driftmesh/envs/registry"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 )
@@ -48,6 +51,7 @@ func newEnvsDescribeCmd() *cobra.Command {
 	var (
 		asJSON   bool
 		settings []string
+		allow    []string
 	)
 	cmd := &cobra.Command{
 		Use:   "describe NAME",
@@ -55,28 +59,55 @@ func newEnvsDescribeCmd() *cobra.Command {
 		Long: `Print the exact facts about an environment: its number of objects, its longest
 trajectory, log Z, modes and largest reward, as far as they are known. As JSON the
 number of objects is "cells".`,
-		Example: "  driftmesh envs describe hypergrid --set dim=3 --set height=9 --set r0=0.05 --json",
-		Args:    cobra.ExactArgs(1),
+		Example: `  driftmesh envs describe hypergrid --set dim=3 --set height=9 --set r0=0.05 --json
+  driftmesh envs describe plugin --set 'command=[python3, env.py]' --allow-plugins examples/python`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			given, err := parseEnvSettings(settings)
-			if err != nil {
-				return err
-			}
-			env, params, err := registry.Open(args[0], given)
-			if err != nil {
-				return err
-			}
-			d := envDescription{Name: args[0], Params: params, Facts: envs.FactsOf(env), points: env.Spec().ActionDim}
-			if asJSON {
-				return writeEnvJSON(cmd.OutOrStdout(), d)
-			}
-			return d.writeText(cmd.OutOrStdout())
+			return openEnv(cmd, args[0], settings, allow, func(env envs.Env, params map[string]any) error {
+				d := envDescription{Name: args[0], Params: params, Facts: envs.FactsOf(env), points: env.Spec().ActionDim}
+				if asJSON {
+					return writeEnvJSON(cmd.OutOrStdout(), d)
+				}
+				return d.writeText(cmd.OutOrStdout())
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON; facts that are not known are null")
-	// An array, not a slice: a value may contain commas.
-	cmd.Flags().StringArrayVar(&settings, "set", nil, "set a parameter, as `name=value`; may be repeated")
+	addEnvFlags(cmd, &settings, &allow)
 	return cmd
+}
+
+func addEnvFlags(cmd *cobra.Command, settings, allow *[]string) {
+	// An array, not a slice: a value may contain commas.
+	cmd.Flags().StringArrayVar(settings, "set", nil, "set a parameter, as `name=value`; may be repeated")
+	addAllowPlugins(cmd.Flags(), allow, noPlugins)
+}
+
+// openEnv hands an environment and all its parameters to use. One of a plugin is listed
+// where it is small enough, and its program runs until use returns.
+func openEnv(cmd *cobra.Command, name string, settings, allow []string, use func(envs.Env, map[string]any) error) error {
+	given, err := parseEnvSettings(settings)
+	if err != nil {
+		return err
+	}
+	if name == plugin.Name && given["command"] == nil {
+		return fielderr.New("params.command", nil, "a program of a folder that --allow-plugins names, such as --set 'command=[python3, env.py]' --allow-plugins DIR")
+	}
+	return permitted(cmd, allow, func() error {
+		env, params, err := registry.Open(name, given)
+		if err != nil {
+			return err
+		}
+		if l, ok := env.(envs.Lister); ok {
+			listed, err := l.List(cmd.Context(), envs.MaxStates)
+			if err == nil {
+				env = listed
+			} else if !errors.Is(err, envs.ErrNotEnumerable) {
+				return err
+			}
+		}
+		return use(env, params)
+	})
 }
 
 // envDescription is what `envs describe` prints.
@@ -158,7 +189,26 @@ func parseEnvSettings(settings []string) (map[string]any, error) {
 		if err := yaml.Unmarshal([]byte(text), &value); err != nil || value == nil {
 			return nil, fielderr.New("--set", s, "a number or text after the equals sign")
 		}
-		out[name] = value
+		out[name] = signed(value)
 	}
 	return out, nil
+}
+
+// signed is a YAML value with its whole numbers as job files have them.
+func signed(value any) any {
+	switch v := value.(type) {
+	case uint64:
+		if v <= math.MaxInt64 {
+			return int64(v)
+		}
+	case []any:
+		for i := range v {
+			v[i] = signed(v[i])
+		}
+	case map[string]any:
+		for name := range v {
+			v[name] = signed(v[name])
+		}
+	}
+	return value
 }

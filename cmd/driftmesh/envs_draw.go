@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/driftmesh/driftmesh/envs"
-	"github.com/driftmesh/driftmesh/envs/registry"
 	"github.com/driftmesh/driftmesh/internal/atomicfile"
 	"github.com/driftmesh/driftmesh/internal/fielderr"
 	"github.com/driftmesh/driftmesh/internal/plots"
@@ -20,6 +19,7 @@ const maxDrawn = 2000
 func newEnvsDrawCmd() *cobra.Command {
 	var (
 		settings []string
+		allow    []string
 		out      string
 	)
 	cmd := &cobra.Command{
@@ -35,32 +35,25 @@ Of a target on a plane, log R around where nearly all of its mass is.`,
 			if out == "" {
 				return fielderr.New("--out", nil, "the file to write, such as target.png")
 			}
-			given, err := parseEnvSettings(settings)
-			if err != nil {
-				return err
-			}
-			env, params, err := registry.Open(args[0], given)
-			if err != nil {
-				return err
-			}
-			var figure plots.Figure
-			if shape := env.Spec(); shape.Continuous() {
-				figure, err = planeFigure(args[0], env)
-			} else {
-				figure, err = listedFigure(args[0], params, env)
-			}
-			if err != nil {
-				return err
-			}
-			png, err := plots.PNG(figure)
-			if err != nil {
-				return err
-			}
-			return atomicfile.WriteBytes(out, 0o644, png)
+			return openEnv(cmd, args[0], settings, allow, func(env envs.Env, params map[string]any) (err error) {
+				var figure plots.Figure
+				if shape := env.Spec(); shape.Continuous() {
+					figure, err = planeFigure(args[0], env)
+				} else {
+					figure, err = listedFigure(args[0], params, env)
+				}
+				if err != nil {
+					return err
+				}
+				png, err := plots.PNG(figure)
+				if err != nil {
+					return err
+				}
+				return atomicfile.WriteBytes(out, 0o644, png)
+			})
 		},
 	}
-	// An array, not a slice: a value may contain commas.
-	cmd.Flags().StringArrayVar(&settings, "set", nil, "set a parameter, as `name=value`; may be repeated")
+	addEnvFlags(cmd, &settings, &allow)
 	cmd.Flags().StringVar(&out, "out", "", "`file` to write")
 	return cmd
 }

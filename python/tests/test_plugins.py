@@ -48,9 +48,18 @@ class Objects(unittest.TestCase):
         self.assertEqual(got.dtype, np.int64)
         self.assertEqual(driftmesh.numbers(["[0.5, -2]"]).tolist(), [[0.5, -2.0]])
         self.assertEqual(driftmesh.numbers(["(1e3)"]).tolist(), [[1000.0]])
-        for bad in (["(1,2)", "(1)"], [], ["()"], ["(a)"]):
+        for bad in (["(1,2)", "(1)"], [], ["()"], ["(a)"], ["beta (1)"], ["beta=? (1)"]):
             with self.assertRaises(ValueError):
                 driftmesh.numbers(bad)
+        with self.assertRaisesRegex(ValueError, "'ACGT'.*characters"):
+            driftmesh.numbers(["(1)", "ACGT"])
+
+    def test_numbers_with_a_condition(self):
+        got = driftmesh.numbers(["beta=0.25 (3,0)", "beta=1 (12,7)"])
+        self.assertEqual(got.tolist(), [[0.25, 3, 0], [1, 12, 7]])
+        alone = driftmesh.numbers(["beta=1 (3,0)"])  # a temperature is a float in every batch
+        self.assertEqual((alone.tolist(), alone.dtype), ([[1, 3, 0]], np.float64))
+        self.assertEqual(driftmesh.numbers(["beta=1e-05 (3,0)"]).tolist(), [[1e-5, 3, 0]])
 
     def test_characters(self):
         self.assertEqual((driftmesh.characters(["ACG", "GGG"]) == ord("G")).sum(axis=1).tolist(), [1, 3])

@@ -104,6 +104,28 @@ func TestEveryKindReachesTheTarget(t *testing.T) {
 	})
 }
 
+// TestForwardLookingConditions: a grid at two temperatures reaches its target with flows
+// relative to a potential of each.
+func TestForwardLookingConditions(t *testing.T) {
+	const updates = 4000
+	spec := withObjective(gridSpec(2, 4), job.FLDB)
+	spec.Env = job.Env{Name: "hypergrid_conditional", Params: map[string]any{"dim": 2, "height": 4, "r0": 0.01, "betas": []any{0.5, 1.0}}}
+	spec.Policy = job.Policy{Kind: "tabular", Backward: "uniform"}
+	spec.Optimiser.LearningRate = schedule.Value{Kind: schedule.Cosine, From: 0.1, To: 1e-3, Over: updates}
+	spec.Optimiser.LogZRate = schedule.Const(0.05)
+	spec.Sampling.Epsilon = schedule.Const(0.1)
+	u := trainAny(t, spec, updates)
+	report := exactReport(t, u)
+	for _, c := range report.Conditions {
+		if c.TV > 0.01 {
+			t.Errorf("%+v", c)
+		}
+	}
+	if z := u.LogZ() - report.LogZ; math.Abs(z) > 0.02 || report.Distances.TV > 0.01 {
+		t.Errorf("total variation %v after %d updates, log Z is off by %v", report.Distances.TV, updates, z)
+	}
+}
+
 // TestFlowsOfPoints: a diffusion sampler of the double well in the plane learns log Z,
 // which is known, and comes nearer to the target, by flows of states too.
 func TestFlowsOfPoints(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/internal/schedule"
 	"github.com/driftmesh/driftmesh/losses"
+	"github.com/driftmesh/driftmesh/metrics"
 	"github.com/driftmesh/driftmesh/paramserver"
 	"github.com/driftmesh/driftmesh/sampler"
 )
@@ -151,12 +152,17 @@ func trainAny(t *testing.T, spec *job.Spec, n int) *paramserver.Updater {
 
 func exactTV(t *testing.T, u *paramserver.Updater) float64 {
 	t.Helper()
+	return exactReport(t, u).Distances.TV
+}
+
+func exactReport(t *testing.T, u *paramserver.Updater) *metrics.Report {
+	t.Helper()
 	p := u.Params()
 	rep, err := u.Exact(t.Context()).Model(u.Model.NewTape(), p[:len(p)-1])
 	if err != nil {
 		t.Fatal(err)
 	}
-	return rep.Distances.TV
+	return rep
 }
 
 // TestEveryObjectiveReachesTheTarget, exactly measured.

@@ -99,6 +99,54 @@ func TestThermometer(t *testing.T) {
 	}
 }
 
+// TestPotential is 0 before the choice, and under a condition the grid's at its
+// temperature, in every state; objects have none.
+func TestPotential(t *testing.T) {
+	grid := conditional.Default().Grid
+	grid.Exponent = 1.5
+	alone, err := hypergrid.New(grid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := build(t, func(c *conditional.Config) { c.Grid = grid })
+	e, inner := env.(envs.Enumerable), alone.(envs.Enumerable)
+	logR := make([]float64, inner.NumObjects())
+	inner.LogRewards(logR)
+	s, ok := env.NewStates(1).(envs.Potential)
+	if !ok {
+		t.Fatal("no potential")
+	}
+	row, out, stop := []int32{0}, []float64{math.NaN()}, []int32{0}
+	for state := range e.NumStates() {
+		e.Load(s, 0, state)
+		want := 0.0
+		if state > 0 {
+			c, cell := (state-1)/inner.NumStates(), (state-1)%inner.NumStates()
+			want = conditional.Default().Betas[c] * (logR[cell] - logR[0])
+		}
+		if err := s.LogPotential(row, out); err != nil || math.Abs(out[0]-want) > 1e-12*(1+math.Abs(want)) {
+			t.Fatalf("potential of %s is %v (%v), want %v", s.Text(0), out[0], err, want)
+		}
+		if state > 0 && out[0] != 0 { // the reward of stopping here, less a constant of the condition
+			stop[0] = int32(alone.Spec().Actions) - 1
+			lr, first := []float64{0}, []float64{0}
+			if err := errors.Join(s.Forward(row, stop), s.LogReward(row, lr)); err != nil {
+				t.Fatal(err)
+			}
+			e.Load(s, 0, 1+(state-1)/inner.NumStates()*inner.NumStates())
+			if err := errors.Join(s.Forward(row, stop), s.LogReward(row, first)); err != nil {
+				t.Fatal(err)
+			}
+			if math.Abs(lr[0]-first[0]-want) > 1e-12*(1+math.Abs(want)) {
+				t.Fatalf("stopping earns %v more than in the origin, and the potential is %v", lr[0]-first[0], want)
+			}
+			if s.LogPotential(row, out) == nil {
+				t.Fatal("an object has a potential")
+			}
+		}
+	}
+}
+
 // TestReport: a policy that chooses evenly and then walks uniformly has the same
 // distribution of cells under every condition; each is at its own distance.
 func TestReport(t *testing.T) {

@@ -189,6 +189,23 @@ func (s *states) LogReward(rows []int32, out []float64) error {
 	return nil
 }
 
+// LogPotential implements envs.Potential: nothing before the choice, then the given
+// environment's at the condition's temperature. The weight of the condition, which all its
+// objects share, is left to the flow.
+func (s *states) LogPotential(rows []int32, out []float64) error {
+	if err := s.inner.(envs.Potential).LogPotential(rows, out); err != nil {
+		return err
+	}
+	for i, row := range rows {
+		if c := s.chosen[row]; c != unset {
+			out[i] *= s.env.betas[c]
+		} else {
+			out[i] = 0
+		}
+	}
+	return nil
+}
+
 // Text is the condition and the object, such as "beta=0.5 (3,0)".
 func (s *states) Text(row int) string {
 	name := "beta=?"

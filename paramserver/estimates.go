@@ -97,8 +97,3 @@ func (e *Estimates) AddTo(row *runs.Row) {
 		row.Sinkhorn = runs.Some(s.Cost)
 	}
 }
-
-// AddDistances adds the exact distances that AddExact leaves out.
-func AddDistances(row *runs.Row, d metrics.Distances) {
-	row.Hellinger, row.Chi2, row.Chi2Reverse = runs.Some(d.Hellinger), runs.Some(d.Chi2), runs.Some(d.Chi2Reverse)
-}

@@ -166,9 +166,6 @@ func (e *evaluator) measure(learning context.Context, tape policy.Tape, w *evalJ
 			return err
 		}
 		AddExact(&w.row, rep)
-		if e.samples != nil {
-			AddDistances(&w.row, rep.Distances)
-		}
 	}
 	if e.samples == nil {
 		return nil

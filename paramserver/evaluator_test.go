@@ -185,7 +185,7 @@ func TestNoRowsBeforeTheEnd(t *testing.T) {
 		s.update(1)
 		s.finish()
 		r := s.reports(11)[0]
-		if r.Row.Stale != 5 || r.Row.LagCounts.Total() != 11*16 || r.Row.TV == nil {
+		if r.Row.Stale != 5 || r.Row.LagCounts.Total() != 11*16 || r.Row.TV == nil || r.Row.Hellinger == nil {
 			t.Errorf("the only row counts %d stale of %d trajectories, TV %v", r.Row.Stale, r.Row.LagCounts.Total(), r.Row.TV)
 		}
 	})
@@ -264,7 +264,7 @@ func TestRowsHaveEstimates(t *testing.T) {
 		s.ev.committed(c, 0)
 		synctest.Wait()
 		row := s.reports(5)[0].Row
-		if row.EvalELBO == nil || *row.EvalELBO != want.ELBO.Value || *row.EvalEUBO != want.EUBO.Value || *row.TopKReward != runs.Float(want.TopK.Reward) || row.Hellinger == nil {
+		if row.EvalELBO == nil || *row.EvalELBO != want.ELBO.Value || *row.EvalEUBO != want.EUBO.Value || *row.TopKReward != runs.Float(want.TopK.Reward) {
 			t.Errorf("the row says %+v, want %+v", row.Estimates, want)
 		}
 		s.update(2)
@@ -273,8 +273,8 @@ func TestRowsHaveEstimates(t *testing.T) {
 		over, cancel := context.WithCancel(t.Context())
 		cancel()
 		s.ev.run(over, over)
-		if row := s.reports(5, 10)[1].Row; row.TV == nil || row.EvalELBO != nil {
-			t.Errorf("TV %v, ELBO %v", row.TV, row.EvalELBO)
+		if row := s.reports(5, 10)[1].Row; row.TV == nil || row.Hellinger == nil || row.Chi2 == nil || row.Chi2Reverse == nil || row.EvalELBO != nil {
+			t.Errorf("%+v", row)
 		}
 		if log := s.log.String(); !strings.Contains(log, "cut short") || strings.Contains(log, "failed") {
 			t.Errorf("the log says:\n%s", log)

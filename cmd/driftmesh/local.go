@@ -220,9 +220,6 @@ func (r *localRun) evaluate(row *runs.Row) error {
 			return err
 		}
 		paramserver.AddExact(row, rep)
-		if r.samples != nil {
-			paramserver.AddDistances(row, rep.Distances)
-		}
 	}
 	if r.samples == nil {
 		return nil

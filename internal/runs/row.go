@@ -66,7 +66,7 @@ type Row struct {
 	// L1 is the mean of |p − q| over objects: 2 TV / number of objects.
 	L1 *Float `json:"l1,omitempty"`
 	// Hellinger is √(½ Σ(√p − √q)²) in [0, 1], Chi2 is χ²(p‖q) = Σ(p−q)²/q and
-	// Chi2Reverse χ²(q‖p) = Σ(p−q)²/p; exact, and present where evaluations estimate.
+	// Chi2Reverse χ²(q‖p) = Σ(p−q)²/p; exact, by enumeration.
 	Hellinger   *Float `json:"hellinger,omitempty"`
 	Chi2        *Float `json:"chi2,omitempty"`
 	Chi2Reverse *Float `json:"chi2_reverse,omitempty"`

@@ -43,19 +43,23 @@ func Spearman(x, y []float64) (float64, error) {
 
 // Ranks returns the rank of each value, 1 for the smallest; ties are averaged.
 func Ranks(x []float64) []float64 {
-	order := make([]int, len(x))
-	for i := range order {
-		order[i] = i
+	type value struct {
+		x  float64
+		of int
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(x[a], x[b]) })
+	order := make([]value, len(x))
+	for i, v := range x {
+		order[i] = value{v, i}
+	}
+	slices.SortFunc(order, func(a, b value) int { return cmp.Compare(a.x, b.x) }) // ties share a rank
 	out := make([]float64, len(x))
 	for lo := 0; lo < len(order); {
 		hi := lo + 1
-		for hi < len(order) && x[order[hi]] == x[order[lo]] {
+		for hi < len(order) && order[hi].x == order[lo].x {
 			hi++
 		}
-		for _, i := range order[lo:hi] {
-			out[i] = float64(lo+1+hi) / 2
+		for _, v := range order[lo:hi] {
+			out[v.of] = float64(lo+1+hi) / 2
 		}
 		lo = hi
 	}

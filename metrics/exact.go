@@ -13,6 +13,8 @@ import (
 type Report struct {
 	Objects   int       `json:"objects"`
 	Distances Distances `json:"distances"`
+	// Correlation is that of the model's log-probability with the target's.
+	Correlation Correlation `json:"correlation"`
 	// LogZ is the exact log normaliser of the target, to compare an estimate with.
 	LogZ float64 `json:"log_z"`
 	// ExpectedReward is E_q[R], of the environment's own reward (whatever the
@@ -55,6 +57,7 @@ type Evaluator struct {
 	env       envs.Enumerable
 	logReward []float64 // of every object
 	logTarget []float64
+	ranks     []float64 // of logTarget; nil until they are needed
 	logZ      float64
 	members   []member // which object is of which mode
 	numModes  int
@@ -131,6 +134,12 @@ func (v *Evaluator) Report(logModel []float64) (*Report, error) {
 		return nil, err
 	}
 	r := &Report{Objects: len(logModel), Distances: d, LogZ: v.logZ, Modes: make([]ModeMass, v.numModes)}
+	if v.ranks == nil {
+		v.ranks = Ranks(v.logReward) // the order of the target, whose rounding may split or make ties
+	}
+	if r.Correlation, err = follow(logModel, v.logTarget, v.ranks); err != nil {
+		return nil, err
+	}
 	for i, lq := range logModel {
 		q := math.Exp(lq)
 		r.ExpectedReward += math.Exp(lq + v.logReward[i])

@@ -196,6 +196,7 @@ func AddExact(row *runs.Row, rep *metrics.Report) {
 	row.TV, row.KL, row.KLReverse = runs.Some(d.TV), runs.Some(d.ForwardKL), runs.Some(d.ReverseKL)
 	row.JS, row.L1 = runs.Some(d.JSD), runs.Some(d.L1/float64(rep.Objects))
 	row.Hellinger, row.Chi2, row.Chi2Reverse = runs.Some(d.Hellinger), runs.Some(d.Chi2), runs.Some(d.Chi2Reverse)
+	row.ExactPearson, row.ExactSpearman = runs.Some(rep.Correlation.Pearson), runs.Some(rep.Correlation.Spearman)
 	row.LogZExact = runs.Some(rep.LogZ)
 	if len(rep.Modes) > 0 {
 		held := rep.ModesHeld

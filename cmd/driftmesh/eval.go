@@ -133,6 +133,7 @@ func newEvalCmd() *cobra.Command {
 			if r := e.Exact; r != nil {
 				d := r.Distances
 				fmt.Fprintf(w, "  TV      %.4f    KL(p‖q) %.4f    KL(q‖p) %.4f    JSD %.4f (exact, %d objects)\n", d.TV, d.ForwardKL, d.ReverseKL, d.JSD, r.Objects)
+				printCorrelation(w, r.Correlation)
 				fmt.Fprintf(w, "  E[R]    %.4f, target %.4f\n", r.ExpectedReward, r.TargetReward)
 				if e.ModesTotal > 0 {
 					fmt.Fprintf(w, "  modes   %d of %d found by training, %d held\n", e.ModesFound, e.ModesTotal, r.ModesHeld)
@@ -155,6 +156,23 @@ func newEvalCmd() *cobra.Command {
 	fl.IntVar(&ask.TestSet, "test-set", 0, "backward trajectories for each test object (default: the job's eval.test_set)")
 	fl.IntVar(&ask.TopK, "top-k", 100, "best distinct samples to describe")
 	return cmd
+}
+
+// printCorrelation writes how log-probabilities follow log-rewards over all objects.
+func printCorrelation(w io.Writer, c metrics.Correlation) {
+	fmt.Fprintf(w, "  follows Spearman %s, Pearson %s of log-probability and log-reward (exact, all %d objects)", defined(c.Spearman), defined(c.Pearson), c.Objects)
+	if c.Undefined != "" {
+		fmt.Fprintf(w, ": %s", c.Undefined)
+	}
+	fmt.Fprintln(w)
+}
+
+// defined is a number to four digits, or says that there is none.
+func defined(v float64) string {
+	if math.IsNaN(v) {
+		return "undefined"
+	}
+	return fmt.Sprintf("%.4f", v)
 }
 
 // printEstimates writes what samples say, in a few lines.

@@ -70,6 +70,11 @@ type Row struct {
 	Hellinger   *Float `json:"hellinger,omitempty"`
 	Chi2        *Float `json:"chi2,omitempty"`
 	Chi2Reverse *Float `json:"chi2_reverse,omitempty"`
+	// ExactPearson and ExactSpearman correlate log-probability with log-reward over all
+	// objects, by enumeration; null where that is not defined. Those of a test set are
+	// TestPearson and TestSpearman.
+	ExactPearson  *Float `json:"exact_pearson,omitempty"`
+	ExactSpearman *Float `json:"exact_spearman,omitempty"`
 	Estimates
 	// ModesFound counts the modes that training trajectories have hit since the
 	// job began, ModesHeld those on which the model now has at least half of the

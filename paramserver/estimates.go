@@ -53,6 +53,11 @@ type TestSet struct {
 	PerObject int        `json:"per_object"` // backward trajectories
 	Pearson   runs.Float `json:"pearson"`
 	Spearman  runs.Float `json:"spearman"`
+	// Bounds of the two with 95 % confidence, for objects like those of the test set.
+	PearsonLow   runs.Float `json:"pearson_low"`
+	PearsonHigh  runs.Float `json:"pearson_high"`
+	SpearmanLow  runs.Float `json:"spearman_low"`
+	SpearmanHigh runs.Float `json:"spearman_high"`
 }
 
 // AddTo writes the estimates into the row of their version.
@@ -92,6 +97,8 @@ func (e *Estimates) AddTo(row *runs.Row) {
 	}
 	if t := e.TestSet; t != nil {
 		row.TestPearson, row.TestSpearman = some(t.Pearson), some(t.Spearman)
+		row.TestPearsonLow, row.TestPearsonHigh = some(t.PearsonLow), some(t.PearsonHigh)
+		row.TestSpearmanLow, row.TestSpearmanHigh = some(t.SpearmanLow), some(t.SpearmanHigh)
 	}
 	if s := e.Sinkhorn; s != nil {
 		row.Sinkhorn = runs.Some(s.Cost)

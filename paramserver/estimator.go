@@ -69,6 +69,8 @@ const (
 	maxShares = 1 << 16
 	// replicates of the samples give the intervals of counts.
 	replicates = 200
+	// correlated replicates of a test set give the intervals of correlations.
+	correlated = 1000
 	// transported samples are compared with as many of the target.
 	transported = 512
 )
@@ -136,7 +138,7 @@ func (u *Updater) CheckEval() error {
 	case u.prior != nil:
 		return fault("with loss.prior the target is the prior's distribution times R, and nothing else has a log-probability to correlate")
 	case !ok:
-		return fault(name + " has no test set; bitseq has one")
+		return fault(name + " has no test set, and bitseq has one; where objects can be listed, exact_pearson and exact_spearman are of all of them")
 	case tested.NumTests() == 0:
 		return fault(name + " with these parameters has no test set")
 	}
@@ -271,8 +273,18 @@ func (e *Estimator) test(ctx context.Context, params []float32, version uint64, 
 		return err
 	}
 	spearman, err := metrics.Spearman(logP, logReward)
-	out.TestSet = &TestSet{Objects: len(logP), PerObject: k, Pearson: runs.Float(pearson), Spearman: runs.Float(spearman)}
-	return err
+	if err != nil {
+		return err
+	}
+	p, s, err := metrics.CorrelationBounds(logP, logReward, correlated, rng.New(e.spec.Seed, rng.Bootstrap, version, testStream))
+	if err != nil {
+		return err
+	}
+	out.TestSet = &TestSet{
+		Objects: len(logP), PerObject: k, Pearson: runs.Float(pearson), Spearman: runs.Float(spearman),
+		PearsonLow: runs.Float(p.Low), PearsonHigh: runs.Float(p.High), SpearmanLow: runs.Float(s.Low), SpearmanHigh: runs.Float(s.High),
+	}
+	return nil
 }
 
 // backward samples one trajectory of each of n objects with P_B and shows what it

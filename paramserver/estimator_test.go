@@ -220,6 +220,14 @@ func TestTestSet(t *testing.T) {
 	if ts == nil || ts.Objects != 16 || ts.PerObject != 2000 || math.Abs(float64(ts.Pearson)-pearson) > 0.01 || math.Abs(float64(ts.Spearman)-spearman) > 0.03 {
 		t.Errorf("%+v, exactly %v and %v", ts, pearson, spearman)
 	}
+	if !(ts.PearsonLow < ts.Pearson && ts.Pearson < ts.PearsonHigh && ts.PearsonHigh <= 1) || !(ts.SpearmanLow < ts.Spearman && ts.Spearman < ts.SpearmanHigh && ts.SpearmanHigh <= 1) {
+		t.Errorf("bounds of %+v", ts)
+	}
+	var row runs.Row
+	got.AddTo(&row)
+	if *row.TestPearsonLow != ts.PearsonLow || *row.TestPearsonHigh != ts.PearsonHigh || *row.TestSpearmanLow != ts.SpearmanLow || *row.TestSpearmanHigh != ts.SpearmanHigh {
+		t.Errorf("%+v", row)
+	}
 	if got.Samples != 0 || got.ELBO != nil || got.Counted != nil {
 		t.Errorf("samples that nobody asked for: %s", asJSON(t, got))
 	}

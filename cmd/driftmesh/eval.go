@@ -175,6 +175,14 @@ func defined(v float64) string {
 	return fmt.Sprintf("%.4f", v)
 }
 
+// bounded is a number with its 95 % interval, where there is one.
+func bounded(v, low, high runs.Float) string {
+	if math.IsNaN(float64(low)) || math.IsNaN(float64(high)) {
+		return defined(float64(v))
+	}
+	return fmt.Sprintf("%.4f (95 %% in %.4f to %.4f)", v, low, high)
+}
+
 // printEstimates writes what samples say, in a few lines.
 func printEstimates(w io.Writer, e *paramserver.Estimates) {
 	if is := e.LogZ; is != nil {
@@ -205,7 +213,8 @@ func printEstimates(w io.Writer, e *paramserver.Estimates) {
 		fmt.Fprintf(w, " (%d distinct samples)\n", k.Distinct)
 	}
 	if t := e.TestSet; t != nil {
-		fmt.Fprintf(w, "  test    Spearman %.4f, Pearson %.4f of log-probability and log-reward (%d objects, %d trajectories each)\n", t.Spearman, t.Pearson, t.Objects, t.PerObject)
+		fmt.Fprintf(w, "  test    Spearman %s, Pearson %s of log-probability and log-reward (test set of %d objects, %d trajectories each)\n",
+			bounded(t.Spearman, t.SpearmanLow, t.SpearmanHigh), bounded(t.Pearson, t.PearsonLow, t.PearsonHigh), t.Objects, t.PerObject)
 	}
 	if s := e.Sinkhorn; s != nil {
 		fmt.Fprintf(w, "  transport to the target's own samples costs %.4f (Sinkhorn, squared distance, ε %.3g)\n", s.Cost, s.Epsilon)

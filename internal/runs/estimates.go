@@ -41,9 +41,15 @@ type Estimates struct {
 	TopKDiversity *Float `json:"top_k_diversity,omitempty"`
 
 	// TestPearson and TestSpearman correlate log-probability, by backward importance
-	// sampling, with log-reward over the environment's test set.
+	// sampling, with log-reward over the environment's test set. Those over all objects
+	// are Row.ExactPearson and Row.ExactSpearman.
 	TestPearson  *Float `json:"test_pearson,omitempty"`
 	TestSpearman *Float `json:"test_spearman,omitempty"`
+	// Their 95 % intervals, by bootstrap over the test objects.
+	TestPearsonLow   *Float `json:"test_pearson_low,omitempty"`
+	TestPearsonHigh  *Float `json:"test_pearson_high,omitempty"`
+	TestSpearmanLow  *Float `json:"test_spearman_low,omitempty"`
+	TestSpearmanHigh *Float `json:"test_spearman_high,omitempty"`
 
 	// Sinkhorn is the entropic transport cost (squared distance) between samples
 	// and exact samples of the target.

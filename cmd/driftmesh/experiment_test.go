@@ -1,10 +1,12 @@
 package main
 
 import (
+	"encoding/csv"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,6 +41,28 @@ func studyFile(t *testing.T, text string) (path, root string) {
 	path = filepath.Join(dir, "study.yaml")
 	write(t, path, text)
 	return path, filepath.Join(dir, "runs")
+}
+
+// TestStudiesOfDistances: every exact distance and correlation is there for a study to
+// name, without estimates.
+func TestStudiesOfDistances(t *testing.T) {
+	names := []string{"tv", "hellinger", "chi2", "chi2_reverse", "exact_pearson", "exact_spearman"}
+	study, root := studyFile(t, strings.NewReplacer(
+		"metrics: [tv, modes_held]", "metrics: ["+strings.Join(names, ", ")+"]", "  train.lag: [0, 5]\n", "", "seeds: 2", "seeds: 1",
+	).Replace(smallStudy))
+	ok(t, "experiment", "run", study, "--runs", root)
+	table, err := csv.NewReader(strings.NewReader(read(t, root, "small", "all", "results.csv"))).ReadAll()
+	if err != nil || len(table) != 3 {
+		t.Fatal(table, err)
+	}
+	for _, name := range names {
+		at := slices.Index(table[0], name)
+		for _, row := range table[1:] {
+			if at < 0 || row[at] == "" {
+				t.Errorf("no %s in %v", name, row)
+			}
+		}
+	}
 }
 
 // TestExperimentEndToEnd runs a small study, looks at everything that it

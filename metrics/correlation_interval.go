@@ -11,12 +11,16 @@ import (
 // Bounds of a correlation, NaN where they are not defined.
 type Bounds struct{ Low, High float64 }
 
+// fewPairs are too few for the spread of their resamples to say anything.
+const fewPairs = 20
+
 // CorrelationBounds are 95 % intervals for Pearson's and Spearman's correlation of pairs
 // that were drawn independently, by the basic bootstrap over pairs on Fisher's scale
 // z = artanh r, where the spread hardly depends on r (Davison and Hinkley 1997, 5.2; Fisher
 // 1915). Unlike Fisher's own interval, z ± 1.96/√(n−3), it does not ask for normal
-// variables. Not defined for fewer than 4 pairs, or where a correlation is not. Equal
-// streams give equal bits; replicates are at least 20.
+// variables. Not defined for fewer than 20 pairs, where a correlation is not, and where
+// so many replicates are perfectly correlated that the scale has no end for the interval.
+// Equal streams give equal bits; replicates are at least 20.
 func CorrelationBounds(x, y []float64, replicates int, rnd *rand.Rand) (pearson, spearman Bounds, err error) {
 	pearson, spearman = Bounds{math.NaN(), math.NaN()}, Bounds{math.NaN(), math.NaN()}
 	if replicates < 20 {
@@ -28,7 +32,7 @@ func CorrelationBounds(x, y []float64, replicates int, rnd *rand.Rand) (pearson,
 	}
 	rho, err := Spearman(x, y)
 	n := len(x)
-	if err != nil || n < 4 {
+	if err != nil || n < fewPairs || slices.ContainsFunc(x, math.IsNaN) || slices.ContainsFunc(y, math.IsNaN) {
 		return pearson, spearman, err
 	}
 	var (
@@ -54,9 +58,11 @@ func CorrelationBounds(x, y []float64, replicates int, rnd *rand.Rand) (pearson,
 	return within(r, zs), within(rho, rankZs), nil
 }
 
+// most is the size of a correlation that counts as perfect.
+const most = 1 - 1e-12
+
 // fisher is artanh r, finite at ±1.
 func fisher(r float64) float64 {
-	const most = 1 - 1e-12
 	return math.Atanh(max(-most, min(most, r)))
 }
 
@@ -67,6 +73,9 @@ func within(r float64, zs []float64) Bounds {
 	}
 	slices.Sort(zs)
 	const tail = (1 - Confidence) / 2
+	if end := math.Atanh(most); quantile(zs, tail) <= -end || quantile(zs, 1-tail) >= end {
+		return Bounds{math.NaN(), math.NaN()}
+	}
 	z := fisher(r)
 	return Bounds{math.Tanh(2*z - quantile(zs, 1-tail)), math.Tanh(2*z - quantile(zs, tail))}
 }
@@ -85,7 +94,7 @@ func ascending(x []float64) []int {
 func weightedRanks(ranks, x []float64, order []int, weight []float64) {
 	below := 0.0
 	for lo := 0; lo < len(order); {
-		hi, here := lo, 0.0
+		hi, here := lo+1, weight[order[lo]]
 		for ; hi < len(order) && x[order[hi]] == x[order[lo]]; hi++ {
 			here += weight[order[hi]]
 		}

@@ -3,6 +3,7 @@ package metrics_test
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/driftmesh/driftmesh/metrics"
@@ -63,25 +64,31 @@ func TestCorrelationBoundsCover(t *testing.T) {
 	}
 }
 
-// TestCorrelationBoundsAtTheEnds: perfect correlation has no spread, few or equal values
-// have no bounds, and equal streams give equal ones.
+// TestCorrelationBoundsAtTheEnds: few, equal or unknown values have no bounds, perfect
+// correlation has none on a scale without an end, and equal streams give equal ones.
 func TestCorrelationBoundsAtTheEnds(t *testing.T) {
 	rnd := func() *rand.Rand { return rand.New(rand.NewPCG(5, 6)) }
-	x := []float64{1, 2, 4, 8, 9, 12}
-	p, s, err := metrics.CorrelationBounds(x, x, 100, rnd())
-	if err != nil || p.Low < 1-1e-9 || s.Low < 1-1e-9 || p.High > 1 || s.High > 1 {
-		t.Errorf("%+v %+v %v", p, s, err)
+	var x, y, swapped []float64
+	for i := range 30 {
+		x, y = append(x, float64(i)), append(y, float64(i+3*(i%4)))
 	}
-	y := []float64{2, 1, 5, 3, 9, 7}
-	a, b, _ := metrics.CorrelationBounds(x, y, 100, rnd())
+	swapped = slices.Clone(x)
+	swapped[3], swapped[4] = x[4], x[3]
+	a, b, err := metrics.CorrelationBounds(x, y, 100, rnd())
 	c, d, _ := metrics.CorrelationBounds(x, y, 100, rnd())
-	if a != c || b != d || !(a.Low < a.High) {
-		t.Errorf("%+v %+v, then %+v %+v", a, b, c, d)
+	r, _ := metrics.Pearson(x, y)
+	if err != nil || a != c || b != d || !(a.Low < r && r < a.High && a.High < 1) {
+		t.Errorf("%+v %+v, then %+v %+v of %v, %v", a, b, c, d, r, err)
 	}
-	for _, c := range [][2][]float64{{x[:3], y[:3]}, {x, make([]float64, 6)}, {nil, nil}} {
+	unknown := slices.Clone(x)
+	unknown[7] = math.NaN()
+	for name, c := range map[string][2][]float64{
+		"few": {x[:19], y[:19]}, "constant": {x, make([]float64, 30)}, "none": {nil, nil}, "unknown": {unknown, y}, "unknown too": {y, unknown},
+		"perfect": {x, x}, "nearly always perfect": {x, swapped},
+	} {
 		p, s, err := metrics.CorrelationBounds(c[0], c[1], 100, rnd())
 		if err != nil || !math.IsNaN(p.Low) || !math.IsNaN(p.High) || !math.IsNaN(s.Low) || !math.IsNaN(s.High) {
-			t.Errorf("%v: %+v %+v %v", c, p, s, err)
+			t.Errorf("%s: %+v %+v %v", name, p, s, err)
 		}
 	}
 	if _, _, err := metrics.CorrelationBounds(x, y[:2], 100, rnd()); err == nil {

@@ -193,7 +193,7 @@ var _ envs.Overlapping = knowing{}
 // exact distribution, even to ties.
 func TestTestSet(t *testing.T) {
 	spec := smallSpec()
-	spec.Env.Params["r0"] = 0.1
+	spec.Env.Params["r0"], spec.Env.Params["height"] = 0.1, 5 // 25 objects: fewer have no bounds
 	spec.Eval.TestSet = 2000
 	u := newUpdater(t, spec)
 	for range 300 {
@@ -217,7 +217,7 @@ func TestTestSet(t *testing.T) {
 		t.Fatal(err)
 	}
 	ts := got.TestSet
-	if ts == nil || ts.Objects != 16 || ts.PerObject != 2000 || math.Abs(float64(ts.Pearson)-pearson) > 0.01 || math.Abs(float64(ts.Spearman)-spearman) > 0.03 {
+	if ts == nil || ts.Objects != 25 || ts.PerObject != 2000 || math.Abs(float64(ts.Pearson)-pearson) > 0.01 || math.Abs(float64(ts.Spearman)-spearman) > 0.03 {
 		t.Errorf("%+v, exactly %v and %v", ts, pearson, spearman)
 	}
 	if !(ts.PearsonLow < ts.Pearson && ts.Pearson < ts.PearsonHigh && ts.PearsonHigh <= 1) || !(ts.SpearmanLow < ts.Spearman && ts.Spearman < ts.SpearmanHigh && ts.SpearmanHigh <= 1) {

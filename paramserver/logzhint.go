@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/driftmesh/driftmesh/envs"
+	"github.com/driftmesh/driftmesh/internal/job"
 	"github.com/driftmesh/driftmesh/losses"
 	"github.com/driftmesh/driftmesh/paramserver/optim"
 )
@@ -13,11 +15,11 @@ import (
 // farLogZ is how many nats off a first log Z must be to be named as a cause.
 const farLogZ = 20
 
-// hintLogZ adds to the error of a first update what its log Z should have been, when
-// that is far off: all residuals are then shifted alike, and the weights of losses that
+// hintLogZ adds to the error of a first update of trajectory balance what its log Z should
+// have been, when that is far off: all residuals are then shifted alike, and the weights of losses that
 // are exponential in them leave float32. Other errors are returned as they are.
 func (u *Updater) hintLogZ(err error) error {
-	if u.version > 0 || !u.Spec.Loss.LearnsLogZ() || !errors.Is(err, optim.ErrNonFinite) && !errors.Is(err, losses.ErrNonFinite) {
+	if u.version > 0 || !u.Spec.Loss.LearnsLogZ() || u.Spec.Loss.ObjectiveName() != job.TB || !errors.Is(err, optim.ErrNonFinite) && !errors.Is(err, losses.ErrNonFinite) {
 		return err
 	}
 	now := u.Spec.Loss.LogZInit
@@ -32,8 +34,8 @@ func (u *Updater) hintLogZ(err error) error {
 			return err
 		}
 	}
-	if z := meanLogWeight(&u.in); far(z - now) {
-		return hint(z, "the mean of log R + log P_B - log P_F over the batch, which log Z should balance,", ", or use loss.normaliser batch_optimal")
+	if z := medianLogWeight(&u.in); far(z - now) {
+		return hint(z, "the median of log R + log P_B - log P_F over the batch, which log Z should balance,", ", or use loss.normaliser batch_optimal")
 	}
 	return err
 }
@@ -41,11 +43,16 @@ func (u *Updater) hintLogZ(err error) error {
 // far is false for NaN.
 func far(gap float64) bool { return math.Abs(gap) > farLogZ && !math.IsInf(gap, 0) }
 
-// meanLogWeight is −mean δ without log Z; NaN or infinite where a score is.
-func meanLogWeight(in *losses.Input) float64 {
-	z := 0.0
-	for i := range in.LogPF {
-		z += (in.LogReward[i] + in.LogPB[i] - in.LogPF[i]) / float64(len(in.LogPF))
+// medianLogWeight is that of −δ without log Z: one reward that is far off is not log Z's
+// fault. NaN where a score is.
+func medianLogWeight(in *losses.Input) float64 {
+	weights := make([]float64, len(in.LogPF))
+	for i := range weights {
+		weights[i] = in.LogReward[i] + in.LogPB[i] - in.LogPF[i]
+		if math.IsNaN(weights[i]) {
+			return math.NaN()
+		}
 	}
-	return z
+	slices.Sort(weights)
+	return weights[len(weights)/2]
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 )
 
 // markEnv is the environment variable that a plugin and all that it starts have. Its
@@ -45,6 +46,7 @@ func killMarked(mark string) {
 		if empty == 2 {
 			return
 		}
+		time.Sleep(time.Millisecond) // an exec takes less
 	}
 }
 

@@ -66,6 +66,10 @@ func (o *options) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	old, err := readRows(filepath.Join(o.out, resultsFile))
+	if err != nil {
+		return err
+	}
 	peers := filepath.Join(o.out, "peers.json")
 	if o.peers {
 		if err := o.trainPeers(ctx, chosen, peers); err != nil {
@@ -80,5 +84,5 @@ func (o *options) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return publish(o.out, chosen, ours, theirs)
+	return publish(o.out, old, chosen, ours, theirs)
 }

@@ -45,13 +45,11 @@ type further struct {
 	BesideTB   experiment.Paired   `json:"best_beside_tb"`
 }
 
-// publish writes the rows of these tasks beside those of others that dir has already.
-func publish(dir string, chosen []task, ours *outcome, peers []peerRun) error {
-	path := filepath.Join(dir, "results.json")
-	old, err := readRows(path)
-	if err != nil {
-		return err
-	}
+// resultsFile has a row for each task that was ever asked for.
+const resultsFile = "results.json"
+
+// publish writes the rows of these tasks beside the old ones of others.
+func publish(dir string, old []row, chosen []task, ours *outcome, peers []peerRun) error {
 	var rows []row
 	for _, t := range tasks {
 		named := func(r row) bool { return r.Task == t.name }
@@ -64,7 +62,7 @@ func publish(dir string, chosen []task, ours *outcome, peers []peerRun) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if err := writeJSON(path, rows); err != nil {
+	if err := writeJSON(filepath.Join(dir, resultsFile), rows); err != nil {
 		return err
 	}
 	text := table(rows)
@@ -82,7 +80,7 @@ func readRows(path string) (rows []row, err error) {
 		err = json.Unmarshal(data, &rows)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w; without that file all tasks are measured anew", path, err)
 	}
 	return rows, nil
 }

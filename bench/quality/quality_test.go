@@ -106,6 +106,14 @@ func TestTasksAreNamed(t *testing.T) {
 	}
 }
 
+// TestPublishedRowsAreRead: those of the repository, which the command goes on from.
+func TestPublishedRowsAreRead(t *testing.T) {
+	rows, err := readRows(filepath.Join("results", resultsFile))
+	if err != nil || len(rows) != len(tasks) {
+		t.Errorf("%d rows, %v", len(rows), err)
+	}
+}
+
 // TestOneTaskKeepsTheOthers: the rows of tasks that are not asked for stay.
 func TestOneTaskKeepsTheOthers(t *testing.T) {
 	dir := t.TempDir()
@@ -126,17 +134,17 @@ func TestOneTaskKeepsTheOthers(t *testing.T) {
 		}
 		return &outcome{choosing: r, tested: r, best: map[string]string{"grid": tb, "bitseq": tb}}
 	}
-	if err := publish(dir, tasks[:1], of(0.5), peers); err != nil {
+	if err := publish(dir, nil, tasks[:1], of(0.5), peers); err != nil {
 		t.Fatal(err)
 	}
-	before, err := readRows(filepath.Join(dir, "results.json"))
+	before, err := readRows(filepath.Join(dir, resultsFile))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := publish(dir, tasks[len(tasks)-1:], of(0.25), peers); err != nil {
+	if err := publish(dir, before, tasks[len(tasks)-1:], of(0.25), peers); err != nil {
 		t.Fatal(err)
 	}
-	rows, err := readRows(filepath.Join(dir, "results.json"))
+	rows, err := readRows(filepath.Join(dir, resultsFile))
 	if err != nil || len(rows) != 2 || rows[0].Gfnx != before[0].Gfnx || !rows[0].Gfnx.Known() || rows[0].TB.Mean != 0.5 || rows[1].TB.Mean != 0.25 || rows[1].Also["modes_found"].TB.N != 3 {
 		t.Errorf("%+v, %v", rows, err)
 	}

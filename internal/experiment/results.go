@@ -200,6 +200,7 @@ func sideOf(r *Record, name string, isTime bool) side {
 // names; of all others less is.
 var betterHigher = []string{
 	"modes_", "sample_modes", "mode_share_min", "ess", "eval_ess", "elbo", "eval_elbo", "test_spearman", "test_pearson",
+	"exact_spearman", "exact_pearson",
 	"best_", "top_k_", "min_mass", "cosine",
 }
 

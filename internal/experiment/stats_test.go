@@ -222,3 +222,19 @@ func TestEstimatesHaveNoBetterSide(t *testing.T) {
 		}
 	}
 }
+
+// TestCorrelationsAreBetterHigh: those with the exact distribution, too.
+func TestCorrelationsAreBetterHigh(t *testing.T) {
+	p := &Part{Name: "x", Kind: Train}
+	for _, name := range []string{"exact_pearson", "exact_spearman", "test_pearson", "test_spearman"} {
+		records := func(values ...float64) (out []*Record) {
+			for i, v := range values {
+				out = append(out, &Record{Seed: uint64(i), Status: Finished, Values: map[string]float64{name: v}})
+			}
+			return out
+		}
+		if got := p.pair(name, false, records(0.9, 0.91, 0.92), records(0.1, 0.11, 0.13), 10); got.Verdict != Better {
+			t.Errorf("a higher %s is %s", name, got.Verdict)
+		}
+	}
+}

@@ -31,9 +31,7 @@ func (s Summary) counted() string {
 	}
 	value := s.Interval.Text()
 	if s.Time {
-		if value = format(s.Median); s.Median != s.Median {
-			value = "never"
-		}
+		value = s.median()
 	}
 	return fmt.Sprintf("%s (%d of %d)", value, s.N, s.Done)
 }

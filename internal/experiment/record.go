@@ -29,6 +29,9 @@ type Record struct {
 	Values map[string]float64 `json:"values,omitempty"`
 	// Budget is the number of updates that a time would not have been reached in.
 	Budget float64 `json:"budget,omitempty"`
+	// Unevaluated are the times of which nothing is known: no evaluation has all metrics
+	// of the condition. Other times that Values lack were not reached.
+	Unevaluated []string `json:"unevaluated,omitempty"`
 
 	Points  []Point `json:"-"`
 	Seconds float64 `json:"-"` // of training, or of computing, and of evaluating:
@@ -80,7 +83,7 @@ func (r *Runner) read(p *Part, t Task) (*Record, error) {
 		rec.Seconds, rec.Eval = float64(timings[n-1].Seconds), float64(timings[n-1].EvalSeconds)
 	}
 	if rec.Status == Finished {
-		rec.Values = p.values(rec.Points)
+		rec.Values, rec.Unevaluated = p.values(rec.Points), p.unevaluated(rec.Points)
 	}
 	return rec, nil
 }
@@ -189,6 +192,19 @@ func (p *Part) values(points []Point) map[string]float64 {
 	for _, t := range p.Times {
 		if x, ok := t.first(points); ok {
 			out[t.Name] = x
+		}
+	}
+	return out
+}
+
+// unevaluated lists the times whose conditions no row can tell, such as those of a run
+// from before a metric was there.
+func (p *Part) unevaluated(points []Point) []string {
+	var out []string
+	for _, t := range p.Times {
+		when, err := parseCondition(t.When)
+		if err != nil || !slices.ContainsFunc(points, when.known) {
+			out = append(out, t.Name)
 		}
 	}
 	return out

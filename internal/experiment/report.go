@@ -196,14 +196,23 @@ func (s Summary) text() string {
 	if s.Done == 0 {
 		return "–"
 	}
-	median := format(s.Median)
-	if s.Median != s.Median {
-		median = "never"
+	switch {
+	case s.N == s.Done:
+		return s.median()
+	case s.Missing == s.Done:
+		return "–"
+	case s.Missing > 0:
+		return fmt.Sprintf("%s (%d of %d, %d not evaluated)", s.median(), s.N, s.Done, s.Missing)
 	}
-	if s.N == s.Done {
-		return median
+	return fmt.Sprintf("%s (%d of %d)", s.median(), s.N, s.Done)
+}
+
+// median writes that of a time, over the runs of which it is known.
+func (s Summary) median() string {
+	if s.Median != s.Median && s.Never+s.Diverged > 0 {
+		return "never"
 	}
-	return fmt.Sprintf("%s (%d of %d)", median, s.N, s.Done)
+	return format(s.Median)
 }
 
 // budget says what every cell was given, where it is the same for all.

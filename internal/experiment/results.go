@@ -107,6 +107,7 @@ type Summary struct {
 	Interval
 	Median   float64 // of a time, with those never reached as the largest
 	Never    int     // a time that was not reached
+	Missing  int     // finished runs without a number: not finite, or not evaluated
 	Diverged int
 	Done     int
 	Time     bool
@@ -122,10 +123,14 @@ func (r *Results) summarise(p *Part, cell, name string) Summary {
 			s.Done++
 		case Finished:
 			s.Done++
-			if x, ok := rec.Values[name]; ok {
+			x, ok := rec.Values[name]
+			switch {
+			case ok:
 				values = append(values, x)
-			} else if s.Time {
+			case s.Time && !rec.lacks(name):
 				s.Never++
+			default:
+				s.Missing++
 			}
 		}
 	}
@@ -190,11 +195,14 @@ func sideOf(r *Record, name string, isTime bool) side {
 	s := side{diverged: r.Status == Diverged}
 	s.value, s.known = r.Values[name]
 	s.known = s.known && !math.IsNaN(s.value)
-	if isTime {
+	if isTime && !r.lacks(name) {
 		s.budget = r.Budget
 	}
 	return s
 }
+
+// lacks says that a time of a run is not known to be reached or not.
+func (r *Record) lacks(time string) bool { return slices.Contains(r.Unevaluated, time) }
 
 // betterHigher are metrics of which more is better, by the beginning of their
 // names; of all others less is.

@@ -95,7 +95,7 @@ type Paired struct {
 	LostA int `json:"diverged_a,omitempty"`
 	LostB int `json:"diverged_b,omitempty"`
 	// MissingA and MissingB count pairs that are left out because a side has no
-	// finite number, such as an infinite divergence.
+	// finite number, such as an infinite divergence, or was not evaluated.
 	MissingA int `json:"missing_a,omitempty"`
 	MissingB int `json:"missing_b,omitempty"`
 	// Higher says that larger values are better.
@@ -151,7 +151,7 @@ type side struct {
 	value    float64
 	known    bool
 	diverged bool
-	budget   float64 // of a time; 0 for a metric
+	budget   float64 // of a time; 0 for a metric, and for a time that was never evaluated
 }
 
 // pairUp compares two lists of sides, seed by seed.

@@ -8,9 +8,9 @@ import (
 )
 
 const claimed = `name: claimed
-base:
-  env: {name: hypergrid, params: {dim: 2, height: 8}}
-  train: {batch: 16, updates: 100}
+base: {env: {name: hypergrid, params: {dim: 2, height: 8}},
+  train: {batch: 16, updates: 100},
+  eval: {every: 5}}
 axes:
   loss.divergence: ["alpha:0", "alpha:1", "alpha:2"]
   train.lag: [0, 50]
@@ -71,63 +71,6 @@ func TestClaimsAreJudged(t *testing.T) {
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-}
-
-// TestVerdictsOnClaims: an interval tells as far as it bounds the difference, and of
-// times the counts do where it does not.
-func TestVerdictsOnClaims(t *testing.T) {
-	never, none := side{budget: 100}, side{}
-	times := func(values ...float64) (out []side) {
-		for _, v := range values {
-			s := side{budget: 100}
-			if v > 0 {
-				s.value, s.known = v, true
-			}
-			out = append(out, s)
-		}
-		return out
-	}
-	all := func(s side) []side { return []side{s, s, s, s, s} }
-	for _, c := range []struct {
-		name   string
-		a, b   []side
-		higher bool
-		expect string
-		want   ClaimVerdict
-	}{
-		{"clearly sooner", times(10, 11, 12, 13, 14), times(30, 31, 32, 33, 35), false, Less, AsClaimed},
-		{"clearly later", times(30, 31, 32, 33, 35), times(10, 11, 12, 13, 14), false, Less, OtherWay},
-		{"later, as was expected", times(30, 31, 32, 33, 35), times(10, 11, 12, 13, 14), false, More, AsClaimed},
-		{"about as soon", times(10, 30, 20, 40, 5), times(12, 25, 22, 33, 9), false, Less, NotApart},
-		{"sooner than those that never got there", times(10, 11, 12, 13, 14), all(never), false, Less, AsClaimed},
-		{"late, but the others never", times(99, 20, 98, 97, 99), all(never), false, Less, AsClaimed},
-		{"never, where the others are late", all(never), times(99, 20, 98, 97, 99), false, Less, OtherWay},
-		{"five of five beside one", times(99, 20, 98, 97, 99), times(0, 0, 50, 0, 0), false, Less, AsClaimed},
-		{"four of five beside one", times(99, 20, 98, 97, 0), times(0, 0, 50, 0, 0), false, Less, NotApart},
-		{"two of two beside none are too few", times(99, 20), times(0, 0), false, Less, NotApart},
-		{"neither", all(never), all(never), false, Less, NotApart},
-		{"some never, and later where not", times(90, 91, 92, 93, 0), times(10, 11, 12, 13, 14), false, Less, OtherWay},
-		{"some never, sooner where not", times(10, 11, 12, 13, 0), times(90, 91, 92, 93, 94), false, Less, NotApart},
-		{"fewer", known(1, 1, 1, 2, 1), known(4, 4, 4, 4, 4), true, Less, AsClaimed},
-		{"within the margin", known(11, 11.1, 10.9), known(10.5, 10.5, 10.5), false, NotMore, AsClaimed},
-		{"beyond the margin", known(15, 15.1, 14.9), known(10, 10, 10), false, NotMore, OtherWay},
-		{"around the margin", known(9, 11, 13), known(10, 10, 10), false, NotMore, NotApart},
-		{"less is not more", known(5, 5.1, 5.2), known(10, 10, 10), false, NotMore, AsClaimed},
-		{"not less within the margin", known(9.5, 9.5, 9.6), known(10, 10, 10), true, NotLess, AsClaimed},
-		{"equal in every seed", known(4, 4, 4), known(4, 4, 4), false, Less, NotApart},
-		{"equal is not more", known(4, 4, 4), known(4, 4, 4), false, NotMore, AsClaimed},
-		{"one pair", known(1), known(5), false, Less, NotApart},
-		{"nearer, but without a number twice", append(known(1, 1.1, 1), none, none), known(5, 5, 5, 5, 5), false, Less, NotApart},
-		{"nearer, and the other lacks numbers", known(1, 1.1, 1, 1, 1), append(known(5, 5, 5), none, none), false, Less, AsClaimed},
-		{"fewer of those that have not diverged", append(known(1, 1, 1), side{diverged: true}), known(4, 4, 4, 4), true, Less, AsClaimed},
-		{"more of those that have not diverged", append(known(4, 4, 4), side{diverged: true}), known(1, 1, 1, 1), true, More, NotApart},
-	} {
-		q := Claim{Expect: c.expect}
-		p := pairUp("x", c.a, c.b, c.higher, 10)
-		if got := q.verdict(p, len(c.a)); got != c.want {
-			t.Errorf("%s: %s, want %s (%+v)", c.name, got, c.want, p)
-		}
 	}
 }
 
@@ -197,6 +140,51 @@ func TestFaultsOfClaimsHaveLines(t *testing.T) {
 		_, err := Parse("claimed.yaml", []byte(text))
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("got  %v\nwant %s…", err, c.want)
+		}
+	}
+}
+
+// TestManyClaimsAreCut on the console: what came out the other way round, up to a number
+// of lines, and how many more; the report's table has them all.
+func TestManyClaimsAreCut(t *testing.T) {
+	lags := make([]string, 60)
+	for i := range lags {
+		lags[i] = fmt.Sprint(i)
+	}
+	p := mustPlan(t, strings.Replace(claimed, "train.lag: [0, 50]\nseeds", "train.lag: ["+strings.Join(lags, ", ")+"]\nseeds", 1), "")
+	r := resultsOf(p, func(c *Cell, seed uint64) *Record {
+		rec := &Record{Status: Finished, Values: map[string]float64{"tv": 0.1, "modes_held": 4, "modes": 50},
+			Points: []Point{{Values: map[string]float64{"tv": 0.1, "modes_held": 4, "modes_total": 4}}}}
+		if strings.HasPrefix(c.Name, "divergence=alpha:0") {
+			rec.Values["modes"] = 90
+		}
+		return rec
+	})
+	var out strings.Builder
+	if err := r.Print(&out); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != maxPrinted+2 || lines[maxPrinted] != "and 20 more the other way round: the report and claims.csv have them all" || !strings.HasPrefix(lines[maxPrinted+1], "claims: ") {
+		t.Errorf("%d lines, the last\n%s", len(lines), strings.Join(lines[max(0, len(lines)-3):], "\n"))
+	}
+	if s := claimSheet(r.claims()); len(s.rows) != 60+1+4 {
+		t.Errorf("%d rows", len(s.rows))
+	}
+}
+
+// TestClaimsOfRefusedCells say so, on either side.
+func TestClaimsOfRefusedCells(t *testing.T) {
+	for _, refused := range []string{"divergence=alpha:0, lag=50", "divergence=alpha:1, lag=50"} {
+		p := mustPlan(t, claimed, "")
+		for _, c := range p.Parts[0].Cells {
+			if c.Name == refused {
+				c.Refused = "no such combination"
+			}
+		}
+		r := resultsOf(p, func(*Cell, uint64) *Record { return &Record{Status: Pending} })
+		if j := r.Judge(p.Parts[0])[1]; j.Where != "lag=50" || j.Verdict != IsRefused || j.Text() != "refused" {
+			t.Errorf("without %s: %s is %s", refused, j.Where, j.Text())
 		}
 	}
 }

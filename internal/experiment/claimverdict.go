@@ -2,7 +2,6 @@ package experiment
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 )
@@ -15,9 +14,9 @@ type Judged struct {
 	// Of and Than are the cells that were compared; nil where the set has none.
 	Of, Than *Cell
 	// A and B are the metric of each over its seeds.
-	A, B    Summary
-	Paired  Paired
-	Verdict ClaimVerdict
+	A, B     Summary
+	Evidence Evidence
+	Verdict  ClaimVerdict
 }
 
 // ClaimVerdict is what results say of a claim.
@@ -28,7 +27,9 @@ const (
 	AsClaimed ClaimVerdict = "as claimed"
 	OtherWay  ClaimVerdict = "the other way round"
 	NotApart  ClaimVerdict = "not told apart"
+	NoNumbers ClaimVerdict = "no numbers to compare"
 	NotRun    ClaimVerdict = "not run yet"
+	IsRefused ClaimVerdict = "refused" // the family of losses does not have one of the cells
 	NotInSet  ClaimVerdict = "not in this set"
 )
 
@@ -40,32 +41,47 @@ func (j *Judged) Text() string {
 			return "as " + j.Claim.Source + " says"
 		}
 	case NotApart:
-		if j.Paired.Diff.N == 1 {
+		if j.Evidence.Pairs == 1 {
 			return string(NotApart) + " in one seed"
 		}
-		return fmt.Sprintf("%s in %d seeds", NotApart, j.Paired.Diff.N)
+		return fmt.Sprintf("%s in %d seeds", NotApart, j.Evidence.Pairs)
 	}
 	return string(j.Verdict)
 }
 
 // Judge compares the cells of every claim of a part, in the order of the file.
 func (r *Results) Judge(p *Part) []*Judged {
+	if len(p.Claims) == 0 {
+		return nil
+	}
+	cells := make(map[string]*Cell, len(p.Cells))
+	for _, c := range p.Cells {
+		cells[place(c.Values)] = c
+	}
 	var out []*Judged
 	for i := range p.Claims {
 		q := &p.Claims[i]
 		found := false
 		for _, c := range p.Cells {
-			if !q.about(c) {
-				continue
+			if q.about(c) {
+				found = true
+				out = append(out, r.judge(p, q, c, cells[place(moved(c.Values, q.Than))]))
 			}
-			found = true
-			out = append(out, r.judge(p, q, c))
 		}
 		if !found {
 			out = append(out, &Judged{Part: p, Claim: q, Verdict: NotInSet})
 		}
 	}
 	return out
+}
+
+// place is the key of a cell.
+func place(values []Value) string {
+	var b strings.Builder
+	for _, v := range values {
+		fmt.Fprintf(&b, "%q %q ", v.Axis, v.Text)
+	}
+	return b.String()
 }
 
 // about says whether a claim is about a cell, which is not the one that it would be
@@ -79,32 +95,55 @@ func (q *Claim) about(c *Cell) bool {
 	return !c.has(q.Than)
 }
 
-func (r *Results) judge(p *Part, q *Claim, c *Cell) *Judged {
+// judge compares a cell with another; nil where the set has none.
+func (r *Results) judge(p *Part, q *Claim, c, other *Cell) *Judged {
 	j := &Judged{Part: p, Claim: q, Where: p.open(q, c), Verdict: NotInSet}
-	other := p.counterpart(c, q.Than)
-	if c.Refused != "" || other == nil {
+	switch {
+	case c.Refused != "" || other != nil && other.Refused != "":
+		j.Verdict = IsRefused
+		return j
+	case other == nil:
 		return j
 	}
 	j.Of, j.Than = c, other
 	j.A, j.B = r.summarise(p, c.Name, q.Metric), r.summarise(p, other.Name, q.Metric)
-	time := p.isTime(q.Metric)
-	as, bs := p.sides(q.Metric, time, r.of(p.Name, c.Name), r.of(p.Name, other.Name))
-	if time { // a run that diverged does not get there either
-		for _, list := range [][]side{as, bs} {
-			for i := range list {
-				if list[i].diverged {
-					list[i] = side{budget: list[i].budget}
-				}
-			}
-		}
-	}
-	j.Paired = pairUp(q.Metric, as, bs, p.higherIsBetter(q.Metric), p.Margin)
+	as, bs := p.sides(q.Metric, p.isTime(q.Metric), r.of(p.Name, c.Name), r.of(p.Name, other.Name))
 	if len(as) == 0 {
 		j.Verdict = NotRun
 		return j
 	}
-	j.Verdict = q.verdict(j.Paired, len(as))
+	j.Evidence = p.evidence(q.Metric, c, other, as, bs)
+	j.Verdict = q.verdict(j.Evidence, p.Margin)
 	return j
+}
+
+// evidence compares two cells on a metric or a time.
+func (p *Part) evidence(metric string, a, b *Cell, as, bs []side) Evidence {
+	i := slices.IndexFunc(p.Times, func(t Time) bool { return t.Name == metric })
+	if i < 0 {
+		return metricEvidence(as, bs, direction{higher: p.higherIsBetter(metric), none: p.undirected(metric)})
+	}
+	within := 0.0
+	if a.Budget != b.Budget {
+		within = min(a.Budget, b.Budget)
+	}
+	for c, sides := range map[*Cell][]side{a: as, b: bs} {
+		for k := range sides { // a time is known once the last of its evaluations is
+			sides[k].wait = float64(max(p.Times[i].Runs, 1)-1) * c.step()
+		}
+	}
+	return timeEvidence(as, bs, max(a.step(), b.step()), within)
+}
+
+// step is the number of updates between evaluations, which is what times are rounded to.
+func (c *Cell) step() float64 {
+	switch {
+	case c.Spec == nil:
+		return 0
+	case c.Spec.Eval.Every > 0:
+		return float64(c.Spec.Eval.Every)
+	}
+	return c.Budget
 }
 
 // open names the values of a cell on the axes that a claim does not settle.
@@ -122,75 +161,4 @@ func (p *Part) open(q *Claim, c *Cell) string {
 		}
 	}
 	return strings.Join(out, ", ")
-}
-
-// verdict reads an interval of A − B as far as it bounds the difference, and of times
-// the counts of seeds that got there, out of n each, where they alone tell.
-func (q *Claim) verdict(p Paired, n int) ClaimVerdict {
-	low, high, oftener := p.Diff.Low, p.Diff.High, p.oftener(n)
-	above, below := p.bounds() // the difference, by the interval
-	if q.Expect == More || q.Expect == NotLess {
-		low, high, oftener = -high, -low, -oftener
-		above, below = below, above
-	}
-	loose, limit := q.Expect == NotMore || q.Expect == NotLess, 0.0
-	if loose {
-		limit = math.Abs(float64(p.Base)) * p.Margin / 100
-	}
-	switch {
-	case oftener > 0:
-		return AsClaimed
-	case oftener < 0:
-		return OtherWay
-	case !p.Diff.Known():
-		return NotApart
-	case above && (high < 0 || loose && high <= limit):
-		return AsClaimed
-	case below && low > limit:
-		return OtherWay
-	}
-	return NotApart
-}
-
-// bounds says whether the interval bounds A − B from above, and from below. A time that
-// A did not reach is longer than the budget that stands for it. A side that lacks numbers
-// in more seeds than the other is not called better for those that it has.
-func (p Paired) bounds() (above, below bool) {
-	lacksA, lacksB := p.LostA+p.MissingA, p.LostB+p.MissingB
-	better, worse := lacksA <= lacksB, lacksB <= lacksA
-	if p.Higher {
-		better, worse = worse, better
-	}
-	return p.CensoredA == 0 && better, p.CensoredB == 0 && worse
-}
-
-// oftener is 1 where A got to a time in clearly more of n seeds than B (Fisher's exact
-// test at 5 %), −1 where B did, and 0 otherwise.
-func (p Paired) oftener(n int) int {
-	if fisher(n-p.CensoredA, n-p.CensoredB, n) >= 1-Confidence {
-		return 0
-	}
-	if p.CensoredA < p.CensoredB {
-		return 1
-	}
-	return -1
-}
-
-// fisher is the two-sided p-value of Fisher's exact test for a of n beside b of n: the
-// probability of all tables with the same margins that are no likelier than this one.
-func fisher(a, b, n int) float64 {
-	choose := func(n, k int) float64 {
-		x, _ := math.Lgamma(float64(n + 1))
-		y, _ := math.Lgamma(float64(k + 1))
-		z, _ := math.Lgamma(float64(n - k + 1))
-		return x - y - z
-	}
-	log := func(k int) float64 { return choose(n, k) + choose(n, a+b-k) - choose(2*n, a+b) }
-	sum := 0.0
-	for k := max(0, a+b-n); k <= min(n, a+b); k++ {
-		if log(k) <= log(a)+1e-9 {
-			sum += math.Exp(log(k))
-		}
-	}
-	return sum
 }

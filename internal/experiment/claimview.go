@@ -7,8 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"text/tabwriter"
 )
 
 // ClaimsFile is the table of claims in a set's folder, .csv and .parquet: a line per
@@ -36,46 +36,58 @@ func (s Summary) counted() string {
 	return fmt.Sprintf("%s (%d of %d)", value, s.N, s.Done)
 }
 
-// verdict is the text of a verdict with what was left out or taken as a bound.
-func (j *Judged) verdict() string { return j.Text() + j.Paired.rests() }
+// verdict is the text of a verdict with the evidence that decided, and what was left out.
+func (j *Judged) verdict() string {
+	out := j.Text()
+	if by := j.Evidence.Text(); by != "" {
+		out += ", " + by
+	}
+	return out + j.Evidence.rests()
+}
 
-// sheet of the claims; nil where there are none.
+// claimSheet has a row for each; nil where there are none.
 func claimSheet(all []*Judged) *sheet {
 	if len(all) == 0 {
 		return nil
 	}
-	s := &sheet{columns: []string{"part", "claim", "source", "metric", "expect", "where", "of", "of_value", "of_number", "of_seeds",
-		"than", "than_value", "than_number", "than_seeds", "pairs", "difference", "low", "high", "verdict"}}
+	s := &sheet{columns: []string{"part", "claim", "source", "metric", "expect", "where",
+		"of", "of_value", "of_number", "of_seeds", "of_reached", "of_missing", "of_diverged",
+		"than", "than_value", "than_number", "than_seeds", "than_reached", "than_missing", "than_diverged",
+		"by", "pairs", "difference", "low", "high", "p", "verdict"}}
 	number := func(x float64) any {
 		if x != x {
 			return nil
 		}
 		return x
 	}
-	value := func(s Summary) any {
+	side := func(c *Cell, s Summary, o Outcomes) []any {
+		value, reached := s.Mean, any(nil)
 		if s.Time {
-			return number(s.Median)
+			value, reached = s.Median, int64(o.Reached)
 		}
-		return number(s.Mean)
+		return []any{c.Name, number(value), int64(s.N), int64(s.Done), reached, int64(o.Missing), int64(o.Diverged)}
 	}
 	for _, j := range all {
-		q := j.Claim
+		q, e := j.Claim, j.Evidence
 		row := []any{j.Part.Name, q.Text, q.Source, q.Metric, q.Expect, j.Where}
-		if j.Of == nil {
-			row = append(row, make([]any, len(s.columns)-len(row)-1)...)
-		} else {
-			d := j.Paired.Diff
-			row = append(row, j.Of.Name, value(j.A), int64(j.A.N), int64(j.A.Done), j.Than.Name, value(j.B), int64(j.B.N), int64(j.B.Done),
-				int64(d.N), number(d.Mean), number(d.Low), number(d.High))
+		if j.Of != nil {
+			row = slices.Concat(row, side(j.Of, j.A, e.A), side(j.Than, j.B, e.B), []any{string(e.By), int64(e.Pairs)})
 		}
+		switch e.By {
+		case ByInterval:
+			row = append(row, number(e.Diff.Mean), number(e.Diff.Low), number(e.Diff.High), nil)
+		case ByCounts:
+			row = append(row, nil, nil, nil, e.P)
+		}
+		row = append(row, make([]any, len(s.columns)-len(row)-1)...)
 		s.rows = append(s.rows, append(row, j.Text()))
 	}
 	return s
 }
 
 // writeClaims makes the table of claims, or removes that of an earlier report.
-func (r *Results) writeClaims(dir string) error {
-	if s := claimSheet(r.claims()); s != nil {
+func writeClaims(dir string, all []*Judged) error {
+	if s := claimSheet(all); s != nil {
 		return s.write(dir, ClaimsFile)
 	}
 	var errs []error
@@ -98,7 +110,9 @@ func claimRows(all []*Judged) []claimRow {
 		row := claimRow{Claim: j.Claim.sentence(), Where: j.Where, Of: "–", Than: "–", Diff: "–", Range: "–", Verdict: j.verdict()}
 		if j.Of != nil {
 			row.Of, row.Than = j.A.counted(), j.B.counted()
-			row.Diff, row.Range = format(j.Paired.Diff.Mean), j.Paired.Range()
+			if j.Evidence.By == ByInterval {
+				row.Diff, row.Range = format(j.Evidence.Diff.Mean), j.Evidence.Diff.bounds()
+			}
 		}
 		switch j.Verdict {
 		case AsClaimed:
@@ -130,7 +144,7 @@ func (q *Claim) sentence() string {
 func tallyClaims(all []*Judged) string {
 	var order []string
 	counts := map[string]int{}
-	for _, verdict := range []ClaimVerdict{AsClaimed, OtherWay, NotApart, NotRun, NotInSet} {
+	for _, verdict := range []ClaimVerdict{AsClaimed, OtherWay, NotApart, NoNumbers, NotRun, IsRefused, NotInSet} {
 		for _, j := range all {
 			if j.Verdict != verdict {
 				continue
@@ -165,14 +179,22 @@ func differing(all []*Judged) []string {
 		if j.Claim.Source != "" {
 			who = "Otherwise than " + j.Claim.Source + " says"
 		}
-		out = append(out, fmt.Sprintf("%s: %q. In %s it is the other way round: %s is %s beside %s, difference %s %s.",
-			who, j.Claim.Text, where, j.Claim.Metric, j.A.counted(), j.B.counted(), format(j.Paired.Diff.Mean), j.Paired.Range()))
+		by := j.Evidence.Text()
+		if j.Evidence.By == ByInterval {
+			by += fmt.Sprintf(" of the difference, %s %s", format(j.Evidence.Diff.Mean), j.Evidence.Diff.bounds())
+		}
+		out = append(out, fmt.Sprintf("%s: %q. In %s it is the other way round: %s is %s beside %s, %s.",
+			who, j.Claim.Text, where, j.Claim.Metric, j.A.counted(), j.B.counted(), by))
 	}
 	return out
 }
 
-// Print says what the results show at a glance: metrics that no cell has, and how every
-// claim came out. It prints nothing where there is nothing of either.
+// maxPrinted is how many claims the console shows: the report has them all.
+const maxPrinted = 40
+
+// Print says what the results show at a glance: metrics that cells lack, the claims that
+// came out the other way round, and how many came out how. It prints nothing where there
+// is nothing of any.
 func (r *Results) Print(w io.Writer) error {
 	for _, p := range r.Plan.Parts {
 		for _, line := range r.absent(p) {
@@ -183,25 +205,12 @@ func (r *Results) Print(w io.Writer) error {
 	if len(all) == 0 {
 		return nil
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, p := range r.Plan.Parts {
-		judged := r.Judge(p)
-		for i, row := range claimRows(judged) {
-			if row.Claim != "" {
-				fmt.Fprintf(t, "%s: %s\n", p.Name, row.Claim)
-			}
-			if row.Where == "" {
-				row.Where = "all"
-			}
-			if judged[i].Of == nil {
-				fmt.Fprintf(t, "  %s\t%s\n", row.Where, row.Verdict)
-				continue
-			}
-			fmt.Fprintf(t, "  %s\t%s\tbeside %s\tdifference %s\t%s\t%s\n", row.Where, row.Of, row.Than, row.Diff, row.Range, row.Verdict)
-		}
+	lines := differing(all)
+	for _, line := range lines[:min(len(lines), maxPrinted)] {
+		fmt.Fprintln(w, line)
 	}
-	if err := t.Flush(); err != nil {
-		return err
+	if more := len(lines) - maxPrinted; more > 0 {
+		fmt.Fprintf(w, "and %d more the other way round: the report and %s.csv have them all\n", more, ClaimsFile)
 	}
 	_, err := fmt.Fprintf(w, "claims: %s\n", tallyClaims(all))
 	return err

@@ -194,12 +194,7 @@ func (p Paired) shown() bool {
 }
 
 // Range writes the interval of a difference.
-func (p Paired) Range() string {
-	if !p.Diff.Known() {
-		return "–"
-	}
-	return "[" + format(p.Diff.Low) + ", " + format(p.Diff.High) + "]"
-}
+func (p Paired) Range() string { return p.Diff.bounds() }
 
 // Text writes the verdict with what it rests on.
 func (p Paired) Text() string {

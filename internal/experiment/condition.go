@@ -52,16 +52,18 @@ func parseCondition(text string) (condition, error) {
 
 // known says whether every metric that the condition names was evaluated.
 func (c condition) known(p Point) bool {
-	has := func(metric string) bool {
-		_, ok := p.Values[metric]
-		return ok || p.Unbounded[metric]
-	}
 	for _, x := range c {
-		if !has(x.left) || !x.isNumber && !has(x.right) {
+		if !p.has(x.left) || !x.isNumber && !p.has(x.right) {
 			return false
 		}
 	}
 	return true
+}
+
+// has says whether a metric was evaluated.
+func (p *Point) has(metric string) bool {
+	_, ok := p.Values[metric]
+	return ok || p.Unbounded[metric]
 }
 
 // holds says whether a row that has every metric meets the condition. A metric

@@ -272,7 +272,7 @@ func (r *Results) timeFigures(p *Part, t Time) []figure {
 		}
 		longest = max(longest, c.Budget)
 		s := r.summarise(p, c.Name, t.Name)
-		row := plots.IntervalRow{Label: c.short(), Colour: colours[c], Low: math.NaN(), Mid: s.Median, High: math.NaN(), Note: fmt.Sprintf("%d of %d", s.N, s.Done)}
+		row := plots.IntervalRow{Label: c.short(), Colour: colours[c], Low: math.NaN(), Mid: s.Median, High: math.NaN(), Note: fmt.Sprintf("%d of %d", s.N, s.Done-s.Missing)}
 		for _, rec := range r.of(p.Name, c.Name) {
 			if x, ok := rec.Values[t.Name]; ok {
 				row.Points = append(row.Points, x)

@@ -40,12 +40,13 @@ func (r *Results) Write(dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("results: %w", err)
 	}
+	claims := r.claims()
 	errs := []error{
 		atomicfile.WriteBytes(filepath.Join(dir, ResultsFile+".json"), 0o644, append(data, '\n')),
 		r.results().write(dir, ResultsFile),
 		r.timings().write(dir, TimingsFile),
 		r.curves().write(dir, CurvesFile),
-		r.writeClaims(dir),
+		writeClaims(dir, claims),
 	}
 	for _, p := range r.Plan.Parts {
 		if t := r.table(p); t != nil {
@@ -55,7 +56,7 @@ func (r *Results) Write(dir string) (string, error) {
 	if err := errors.Join(errs...); err != nil {
 		return "", fmt.Errorf("results: %w", err)
 	}
-	return r.writeReport(dir)
+	return r.writeReport(dir, claims)
 }
 
 // axes lists the axes of all parts, each once.

@@ -29,8 +29,9 @@ type Record struct {
 	Values map[string]float64 `json:"values,omitempty"`
 	// Budget is the number of updates that a time would not have been reached in.
 	Budget float64 `json:"budget,omitempty"`
-	// Unevaluated are the times of which nothing is known: no evaluation has all metrics
-	// of the condition. Other times that Values lack were not reached.
+	// Unevaluated are the metrics that the last evaluation does not have at all, and the
+	// times of which nothing is known: no evaluation has all metrics of the condition.
+	// Others that Values lack are not finite, or were not reached.
 	Unevaluated []string `json:"unevaluated,omitempty"`
 
 	Points  []Point `json:"-"`
@@ -197,10 +198,15 @@ func (p *Part) values(points []Point) map[string]float64 {
 	return out
 }
 
-// unevaluated lists the times whose conditions no row can tell, such as those of a run
-// from before a metric was there.
+// unevaluated lists the metrics that the last row does not have, and the times whose
+// conditions no row can tell, such as those of a run from before a metric was there.
 func (p *Part) unevaluated(points []Point) []string {
 	var out []string
+	for _, m := range p.Metrics {
+		if n := len(points); n == 0 || !points[n-1].has(m) {
+			out = append(out, m)
+		}
+	}
 	for _, t := range p.Times {
 		when, err := parseCondition(t.When)
 		if err != nil || !slices.ContainsFunc(points, when.known) {

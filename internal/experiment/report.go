@@ -65,7 +65,7 @@ type figureView struct {
 const maxShown = 400 // rows of a computation's table
 
 // writeReport makes dir/report.html and dir/plots/*.png.
-func (r *Results) writeReport(dir string) (string, error) {
+func (r *Results) writeReport(dir string, claims []*Judged) (string, error) {
 	plotsDir := filepath.Join(dir, "plots")
 	if err := os.RemoveAll(plotsDir); err != nil { // of an earlier report
 		return "", fmt.Errorf("report: %w", err)
@@ -79,11 +79,12 @@ func (r *Results) writeReport(dir string) (string, error) {
 		Outcome: fmt.Sprintf("%d of %d runs done, %d of them diverged.", done, total, diverged),
 		Light:   template.CSS(plots.Style(false)), Dark: template.CSS(plots.Style(true)),
 	}
-	if all := r.claims(); len(all) > 0 {
-		view.Claims, view.Differ = tallyClaims(all), differing(all)
+	if len(claims) > 0 {
+		view.Claims, view.Differ = tallyClaims(claims), differing(claims)
 	}
 	for _, p := range r.Plan.Parts {
 		v := r.view(p)
+		v.Claims = claimRows(slices.DeleteFunc(slices.Clone(claims), func(j *Judged) bool { return j.Part != p }))
 		for _, f := range r.figures(p) {
 			png, err := plots.PNG(f.plot)
 			if err != nil {
@@ -135,7 +136,6 @@ func (r *Results) view(p *Part) partView {
 		}
 	}
 	v.Facts = append(v.Facts, r.absent(p)...)
-	v.Claims = claimRows(r.Judge(p))
 	for _, c := range p.Cells {
 		if c.Refused != "" {
 			v.Refused = append(v.Refused, c.Name+": "+c.Refused)

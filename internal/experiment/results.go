@@ -14,6 +14,8 @@ type Results struct {
 	Records []*Record `json:"records"`
 
 	studyText []byte
+	cells     map[[2]string][]*Record // by part and cell
+	indexed   int                     // records that are in it
 }
 
 // Collect reads what became of every task of the plan.
@@ -72,13 +74,14 @@ func (r *Results) CountCell(part, cell string) (done, diverged int) {
 
 // of lists the records of a cell, by seed.
 func (r *Results) of(part, cell string) []*Record {
-	var out []*Record
-	for _, rec := range r.Records {
-		if rec.Part == part && rec.Cell == cell {
-			out = append(out, rec)
+	if r.indexed != len(r.Records) {
+		r.cells, r.indexed = map[[2]string][]*Record{}, len(r.Records)
+		for _, rec := range r.Records {
+			at := [2]string{rec.Part, rec.Cell}
+			r.cells[at] = append(r.cells[at], rec)
 		}
 	}
-	return out
+	return r.cells[[2]string{part, cell}]
 }
 
 // names are the metrics and times that a part reports, in order: what the study
@@ -152,14 +155,7 @@ func (p *Part) baselineOf(c *Cell) *Cell {
 // counterpart returns the cell that has the given values and agrees with another on all
 // other axes. Nil where there is none.
 func (p *Part) counterpart(c *Cell, given []Value) *Cell {
-	want := slices.Clone(c.Values)
-	for i, v := range want {
-		for _, b := range given {
-			if b.Axis == v.Axis {
-				want[i] = b
-			}
-		}
-	}
+	want := moved(c.Values, given)
 	i := slices.IndexFunc(p.Cells, func(other *Cell) bool { return slices.Equal(other.Values, want) })
 	if i < 0 || p.Cells[i].Refused != "" {
 		return nil
@@ -167,11 +163,24 @@ func (p *Part) counterpart(c *Cell, given []Value) *Cell {
 	return p.Cells[i]
 }
 
+// moved is a place with the given values on their axes.
+func moved(at, given []Value) []Value {
+	out := slices.Clone(at)
+	for i, v := range out {
+		for _, b := range given {
+			if b.Axis == v.Axis {
+				out[i] = b
+			}
+		}
+	}
+	return out
+}
+
 // pair compares two cells of a part, or of two results, on one metric.
 func (p *Part) pair(name string, isTime bool, a, b []*Record, margin float64) Paired {
 	as, bs := p.sides(name, isTime, a, b)
 	out := pairUp(name, as, bs, p.higherIsBetter(name), margin)
-	if !isTime && slices.Contains(undirected, name) && !out.Higher && out.LostA <= out.LostB {
+	if p.undirected(name) && out.LostA <= out.LostB {
 		out.Verdict = Undirected
 	}
 	return out
@@ -195,14 +204,14 @@ func sideOf(r *Record, name string, isTime bool) side {
 	s := side{diverged: r.Status == Diverged}
 	s.value, s.known = r.Values[name]
 	s.known = s.known && !math.IsNaN(s.value)
-	if isTime && !r.lacks(name) {
+	if s.unevaluated = r.lacks(name); isTime && !s.unevaluated {
 		s.budget = r.Budget
 	}
 	return s
 }
 
-// lacks says that a time of a run is not known to be reached or not.
-func (r *Record) lacks(time string) bool { return slices.Contains(r.Unevaluated, time) }
+// lacks says that a run was not evaluated for a metric or a time.
+func (r *Record) lacks(name string) bool { return slices.Contains(r.Unevaluated, name) }
 
 // betterHigher are metrics of which more is better, by the beginning of their
 // names; of all others less is.
@@ -215,6 +224,11 @@ var betterHigher = []string{
 // undirected are metrics of which neither more nor less is better, unless a study
 // says so: estimates of a number that is what it is.
 var undirected = []string{"log_z", "log_z_is", "log_z_exact", "eval_log_z", "c"}
+
+// undirected says that a metric has no better side.
+func (p *Part) undirected(name string) bool {
+	return !p.isTime(name) && slices.Contains(undirected, name) && !p.higherIsBetter(name)
+}
 
 // higherIsBetter says how a part orders a metric.
 func (p *Part) higherIsBetter(name string) bool {

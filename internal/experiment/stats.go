@@ -152,7 +152,13 @@ type side struct {
 	known    bool
 	diverged bool
 	budget   float64 // of a time; 0 for a metric, and for a time that was never evaluated
+	wait     float64 // of a time: updates from it until it was certain
+	// unevaluated: nothing of it is known, for the run was not evaluated for it.
+	unevaluated bool
 }
+
+// unknown says that neither a number nor its absence tells anything.
+func (s side) unknown() bool { return s.unevaluated && !s.diverged }
 
 // pairUp compares two lists of sides, seed by seed.
 func pairUp(metric string, a, b []side, higher bool, margin float64) Paired {
@@ -219,6 +225,14 @@ func (i Interval) Text() string {
 		return format(i.Mean)
 	}
 	return format(i.Mean) + " ± " + format(roundHalf(i.Half))
+}
+
+// bounds writes both ends.
+func (i Interval) bounds() string {
+	if !i.Known() {
+		return "–"
+	}
+	return "[" + format(i.Low) + ", " + format(i.High) + "]"
 }
 
 // roundHalf keeps two significant digits.

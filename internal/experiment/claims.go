@@ -148,8 +148,8 @@ func (c *section) checkClaims(at string, known *axisValues) error {
 			errs = append(errs, fielderr.New(at+".expect", orMissing(q.Expect), "one of "+strings.Join(expectations, ", ")))
 		}
 		errs = append(errs, c.checkClaimed(at, q.Metric), known.check(at+".of", q.Of, true), known.check(at+".than", q.Than, false))
-		if same(q.plan()) {
-			errs = append(errs, fielderr.New(at+".than", q.plan().Than[0].Text, "another value than of has"))
+		if plan := q.plan(); known.same(plan) {
+			errs = append(errs, fielderr.New(at+".than", plan.Than[0].Text, "another value than all cells of have: they would be compared with themselves"))
 		}
 	}
 	return errors.Join(errs...)
@@ -211,11 +211,17 @@ func (a *axisValues) check(at string, filters []setting, lists bool) error {
 	return errors.Join(errs...)
 }
 
-// same says whether a claim compares cells with themselves.
-func same(c Claim) bool {
+// same says whether a claim compares cells with themselves: those that it is about can
+// have no other values than those it compares them with.
+func (a *axisValues) same(c Claim) bool {
 	return len(c.Than) > 0 && !slices.ContainsFunc(c.Than, func(v Value) bool {
-		return !slices.ContainsFunc(c.Of, func(f Filter) bool {
-			return f.Axis == v.Axis && len(f.Values) == 1 && f.Values[0] == v.Text
-		})
+		if !slices.Contains(a.axes, v.Axis) { // a fault of its own
+			return true
+		}
+		can := a.values[v.Axis]
+		if i := slices.IndexFunc(c.Of, func(f Filter) bool { return f.Axis == v.Axis }); i >= 0 {
+			can = c.Of[i].Values
+		}
+		return slices.ContainsFunc(can, func(text string) bool { return text != v.Text })
 	})
 }

@@ -188,3 +188,35 @@ func TestClaimsOfRefusedCells(t *testing.T) {
 		}
 	}
 }
+
+// TestClaimsWithoutASecondCell: of matches only the cell that than names, in whatever set.
+func TestClaimsWithoutASecondCell(t *testing.T) {
+	const end = `expect: less, than: {loss.divergence: "alpha:1"}}`
+	for _, c := range []struct {
+		old, new string
+		fault    bool
+	}{
+		{`of: {loss.divergence: "alpha:0"}`, `of: {loss.divergence: ["alpha:1", "alpha:1"]}`, true},
+		{`of: {loss.divergence: "alpha:0"}, ` + end, `of: {loss.divergence: "alpha:0", train.lag: 50}, expect: less, than: {train.lag: 50, loss.divergence: "alpha:0"}}`, true},
+		{`of: {loss.divergence: "alpha:0"}, ` + end, `of: {loss.divergence: "alpha:0"}, expect: less, than: {train.lag: 50, loss.divergence: "alpha:0"}}`, false},
+		{`of: {loss.divergence: "alpha:0"}`, `of: {train.lag: 50}`, false},
+		{"train.lag: [0, 50]\nseeds: 5", "train.lag: [0]\nseeds: 5", false}, // of the other claims
+	} {
+		text := strings.Replace(claimed, c.old, c.new, 1)
+		if text == claimed {
+			t.Fatalf("nothing replaced for %s", c.new)
+		}
+		text = strings.Replace(text, "train.lag: [0, 50]}, expect: not more", "loss.divergence: \"alpha:0\"}, expect: not more", 1)
+		_, err := Parse("claimed.yaml", []byte(text))
+		if (err != nil) != c.fault || err != nil && (!strings.HasPrefix(err.Error(), "claimed.yaml:12:") || !strings.Contains(err.Error(), ".than: got ")) {
+			t.Errorf("%s: %v, a fault: %v", c.new, err, c.fault)
+		}
+	}
+	// An axis of one value leaves no other cell to compare.
+	text := strings.Replace(claimed, "train.lag: [0, 50]\nseeds: 5", "train.lag: [50]\nseeds: 5", 1)
+	text = text[:strings.Index(text, "  alpha 2 holds")] + "  lag is no matter: {metric: tv, of: {loss.divergence: \"alpha:0\"}, expect: less, than: {train.lag: 50}}\n"
+	_, err := Parse("claimed.yaml", []byte(text))
+	if err == nil || !strings.HasPrefix(err.Error(), "claimed.yaml:13:") || !strings.Contains(err.Error(), `claims.lag is no matter.than: got "50"`) {
+		t.Errorf("an axis of one value: %v", err)
+	}
+}

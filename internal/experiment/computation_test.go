@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -109,5 +110,26 @@ func TestComputationDigestsStay(t *testing.T) {
 	p := runnerOf(t, "", strings.Replace(computed, "{up_to: 3}", "{up_to: 4}", 1), squares(&n)).Plan
 	if got, want := p.Parts[0].Cells[0].Digest, "2703330a3c29b9bdb8bfdab530d77f55aafbcd20135f3ea9478dd8b7e7059f92"; got != want {
 		t.Errorf("the digest is %s, before %s", got, want)
+	}
+}
+
+// TestDamagedTablesAreFaults: a row that is shorter than the columns would be read past
+// its end.
+func TestDamagedTablesAreFaults(t *testing.T) {
+	dir, n := t.TempDir(), 0
+	comp := squares(&n)
+	comp.Conclude = func(t *Table) { t.Notes = []string{fmt.Sprint(t.Rows[1][1])} }
+	r := runnerOf(t, dir, computed, comp)
+	if err := r.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(r.taskDir(r.Plan.Tasks()[0]), tableFile)
+	for _, text := range []string{`{"columns": ["x", "y"], "rows": [[1, 1], [2]]}`, `{"columns": ["x"], "rows": [[1], [2, 3]]}`, `{"columns`} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Collect(); err == nil || !strings.HasPrefix(err.Error(), path+": damaged file: ") {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }

@@ -95,7 +95,10 @@ func (rec *Record) readTable(folder string, conclude func(*Table)) error {
 		return err
 	}
 	rec.Table = &Table{}
-	if err := json.Unmarshal(data, rec.Table); err != nil {
+	if err = json.Unmarshal(data, rec.Table); err == nil {
+		err = rec.Table.check()
+	}
+	if err != nil {
 		return fmt.Errorf("%s: damaged file: %w", filepath.Join(folder, tableFile), err)
 	}
 	if conclude != nil {

@@ -39,7 +39,7 @@ func concludeOnPolicy(t *experiment.Table) {
 		if s.seeds {
 			t.Notes = append(t.Notes, s.where+trained.say("the trained smaller mass"))
 		}
-		if fits.rise > 0 || trained.rise > 0 {
+		if fits.rise > 0 || trained.rise > 0 || fits.unknown > 0 || s.seeds && trained.unknown > 0 {
 			t.Values["order_holds"] = 0
 		}
 		if gap := s.gap(); gap > 0 {

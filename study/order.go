@@ -18,18 +18,22 @@ func certain(x float64) Estimate { return Estimate{Mean: x, Low: x, High: x, N: 
 // trend is how values go along an axis: the largest rise and the largest fall from
 // any value to any later one, so that small steps add up.
 type trend struct {
-	rise, fall     float64
-	rises, falls   string // from where to where
-	neither, mixed bool
+	rise, fall      float64
+	rises, falls    string // from where to where
+	neither, mixed  bool
+	values, unknown int // how many there are, and of how many nothing is known
 }
 
 // along compares every value with every later one. A difference counts if it is above
 // slack and beyond both intervals: √(h₁² + h₂²), of their half-widths. Cells share
 // their seeds, so the interval of the difference itself is no wider than that as long
-// as equal seeds do alike. Values that are not known are left out.
+// as equal seeds do alike. Values that are not known are left out, and counted.
 func along(names []string, values []Estimate, slack float64) trend {
-	var t trend
+	t := trend{values: len(values)}
 	for j, b := range values {
+		if math.IsNaN(b.Mean) {
+			t.unknown++
+		}
 		for i, a := range values[:j] {
 			d := b.Mean - a.Mean
 			if !(math.Abs(d) > max(slack, math.Hypot(a.High-a.Mean, b.High-b.Mean))) {
@@ -50,15 +54,27 @@ func along(names []string, values []Estimate, slack float64) trend {
 
 // say puts the trend into words.
 func (t trend) say(what string) string {
+	if t.values-t.unknown < 2 && t.unknown > 0 {
+		return fmt.Sprintf("%s is unknown: so are %d of %d values", what, t.unknown, t.values)
+	}
+	out := what
 	switch {
 	case t.neither:
-		return what + " stays the same"
+		out += " stays the same"
 	case t.mixed:
-		return fmt.Sprintf("%s is mixed: it rises by %.4f (%s) and falls by %.4f (%s)", what, t.rise, t.rises, t.fall, t.falls)
+		out += fmt.Sprintf(" is mixed: it rises by %.4f (%s) and falls by %.4f (%s)", t.rise, t.rises, t.fall, t.falls)
 	case t.rise > 0:
-		return fmt.Sprintf("%s rises with alpha, by %.4f in all: the order is reversed", what, t.rise)
+		out += fmt.Sprintf(" rises with alpha, by %.4f in all: the order is reversed", t.rise)
+	default:
+		out += fmt.Sprintf(" falls with alpha, by %.4f in all: the order holds", t.fall)
 	}
-	return fmt.Sprintf("%s falls with alpha, by %.4f in all: the order holds", what, t.fall)
+	switch {
+	case t.unknown == 1:
+		out += fmt.Sprintf("; 1 of %d values is unknown", t.values)
+	case t.unknown > 1:
+		out += fmt.Sprintf("; %d of %d values are unknown", t.unknown, t.values)
+	}
+	return out
 }
 
 // sweep is what the rows of a table have at one setting, along alpha.

@@ -36,7 +36,10 @@ func TestRisesAddUp(t *testing.T) {
 		{"a rise after a fall", sure(0.5, 0.1, 0.101, 0.102, 0.1031), "is mixed: it rises by 0.0031 (from 0 to 2) and falls by 0.4000 (from -1 to 0)"},
 		{"noise", sure(0.3, 0.301, 0.3, 0.301, 0.3), "stays the same"},
 		{"one seed", []Estimate{{Mean: 0.1, High: math.Inf(1), N: 1}, {Mean: 0.9, High: math.Inf(1), N: 1}}, "stays the same"},
-		{"a cell without a fit", sure(0.3, math.NaN(), 0.2, 0.1, 0.1), "falls with alpha, by 0.2000 in all: the order holds"},
+		{"a cell without a fit", sure(0.3, math.NaN(), 0.2, 0.1, 0.1), "falls with alpha, by 0.2000 in all: the order holds; 1 of 5 values is unknown"},
+		{"one value only", sure(0.3, math.NaN(), math.NaN(), math.NaN()), "is unknown: so are 3 of 4 values"},
+		{"no value", sure(math.NaN(), math.NaN()), "is unknown: so are 2 of 2 values"},
+		{"two alike", sure(0.3, 0.3, math.NaN(), math.NaN()), "stays the same; 2 of 4 values are unknown"},
 	} {
 		got := along(names[:len(c.values)], c.values, slack).say("the mass")
 		if want := "the mass " + c.want; got != want {
@@ -73,5 +76,24 @@ func TestStoredTablesAreConcludedAnew(t *testing.T) {
 	OnPolicy(nil).Conclude(table)
 	if table.Values["order_holds"] != 0 || math.Abs(table.Values["largest_rise"]-0.003) > 1e-12 || len(table.Notes) != 2 {
 		t.Errorf("%v, notes %q", table.Values, table.Notes)
+	}
+}
+
+// TestUnknownMassesHoldNoOrder: a line with a mass that is not known counts as mixed.
+func TestUnknownMassesHoldNoOrder(t *testing.T) {
+	var behaviours, onPolicy [][]any
+	for i, mass := range []any{0.3, nil, 0.2} {
+		behaviours = append(behaviours, []any{"replay", "exact", 4.0, float64(i), mass, 0.0, 1.0, 0.0, nil, nil, nil, 0.0, 5.0})
+		onPolicy = append(onPolicy, []any{4.0, float64(i), mass, 0.0, 1.0, 0.1, 1.0, mass, nil, nil, nil, 0.0, 5.0})
+	}
+	table := &experiment.Table{Columns: behaviourColumns, Rows: behaviours}
+	Behaviours(nil).Conclude(table)
+	if v := table.Values; v["order_holds"] != 0 || v["order_reversed"] != 0 || v["order_mixed"] != 1 || !strings.HasSuffix(table.Notes[0], "; 1 of 3 values is unknown") {
+		t.Errorf("values %v, notes %q", v, table.Notes)
+	}
+	table = &experiment.Table{Columns: onPolicyColumns, Rows: onPolicy}
+	OnPolicy(nil).Conclude(table)
+	if v := table.Values; v["order_holds"] != 0 || !strings.HasSuffix(table.Notes[0], "; 1 of 3 values is unknown") {
+		t.Errorf("values %v, notes %q", v, table.Notes)
 	}
 }

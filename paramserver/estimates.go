@@ -18,9 +18,16 @@ type Estimates struct {
 	TopK     *metrics.TopK `json:"top_k,omitempty"`
 	Modes    *SampledModes `json:"modes,omitempty"`
 	// Counted compares counts of the samples with a target that can be listed.
-	Counted  *metrics.Counted  `json:"counted,omitempty"`
-	TestSet  *TestSet          `json:"test_set,omitempty"`
-	Sinkhorn *metrics.Sinkhorn `json:"sinkhorn,omitempty"`
+	Counted  *metrics.Counted `json:"counted,omitempty"`
+	TestSet  *TestSet         `json:"test_set,omitempty"`
+	Sinkhorn *Transport       `json:"sinkhorn,omitempty"`
+}
+
+// Transport is what it costs to move samples to as many draws of the target.
+type Transport struct {
+	metrics.Sinkhorn
+	// Floor is what it costs between two sets of draws: where a perfect sampler ends.
+	Floor runs.Float `json:"floor"`
 }
 
 // Estimate is a number with what is known of its error.
@@ -101,6 +108,6 @@ func (e *Estimates) AddTo(row *runs.Row) {
 		row.TestSpearmanLow, row.TestSpearmanHigh = some(t.SpearmanLow), some(t.SpearmanHigh)
 	}
 	if s := e.Sinkhorn; s != nil {
-		row.Sinkhorn = runs.Some(s.Cost)
+		row.Sinkhorn, row.SinkhornFloor = runs.Some(s.Cost), some(s.Floor)
 	}
 }

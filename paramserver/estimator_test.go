@@ -262,13 +262,13 @@ func TestModesAndTransport(t *testing.T) {
 		t.Errorf("mode 0 has %v, all have %v", got.Modes.Shares[0], sum)
 	}
 	// The new policy stays near the origin; the target has mass in every corner.
-	if s := got.Sinkhorn; s == nil || s.Cost < 1 || s.Cost > 50 || s.Error > 0.01 || plain.Sinkhorn != nil {
+	if s := got.Sinkhorn; s == nil || s.Cost < 1 || s.Cost > 50 || s.Error > 0.01 || !(s.Floor > 0 && float64(s.Floor) < s.Cost/2) || plain.Sinkhorn != nil {
 		t.Errorf("transport %+v, %+v", s, plain.Sinkhorn)
 	}
 	var row runs.Row
 	got.AddTo(&row)
 	text := asJSON(t, row)
-	for _, want := range []string{`"eval_samples":2000`, `"eval_elbo":`, `"eval_eubo":`, `"eval_log_z":`, `"eval_ess":`, `"sample_tv":`, `"sample_modes":`, `"mode_share_min":`, `"sinkhorn":`} {
+	for _, want := range []string{`"eval_samples":2000`, `"eval_elbo":`, `"eval_eubo":`, `"eval_log_z":`, `"eval_ess":`, `"sample_tv":`, `"sample_modes":`, `"mode_share_min":`, `"sinkhorn":`, `"sinkhorn_floor":`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s in %s", want, text)
 		}

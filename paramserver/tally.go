@@ -3,6 +3,7 @@ package paramserver
 import (
 	"github.com/driftmesh/driftmesh/envs"
 	"github.com/driftmesh/driftmesh/internal/rng"
+	"github.com/driftmesh/driftmesh/internal/runs"
 	"github.com/driftmesh/driftmesh/metrics"
 )
 
@@ -102,19 +103,30 @@ func (e *Estimator) transportable() (located, bool) {
 	return where, ok && e.beta == 1 && e.prior == nil
 }
 
-// transport is the distance between samples and as many draws of the target.
-func (e *Estimator) transport(version uint64, points []float64) (*metrics.Sinkhorn, error) {
+// transport is the distance between samples and as many draws of the target, and that
+// between those and another set of draws.
+func (e *Estimator) transport(version uint64, points []float64) (*Transport, error) {
 	where, _ := e.transportable()
 	dim := where.PointDim()
 	n := len(points) / dim
-	s, rows, target := e.env.NewStates(n), make([]int32, n), make([]float64, len(points))
+	s, rows := e.env.NewStates(n), make([]int32, n)
 	for i := range rows {
 		rows[i] = int32(i)
 	}
-	where.Draw(rng.New(e.spec.Seed, rng.Evaluate, version*streams+transportStream), s, rows)
-	for i := range rows {
-		where.Point(s, i, target[i*dim:(i+1)*dim])
+	r := rng.New(e.spec.Seed, rng.Evaluate, version*streams+transportStream)
+	draw := func() []float64 {
+		where.Draw(r, s, rows)
+		target := make([]float64, len(points))
+		for i := range rows {
+			where.Point(s, i, target[i*dim:(i+1)*dim])
+		}
+		return target
 	}
-	d, err := metrics.SinkhornDistance(points, target, dim, metrics.SinkhornOptions{Epsilon: 0.01, Relative: true, Tolerance: 1e-3, MaxSteps: 500})
-	return &d, err
+	target, options := draw(), metrics.SinkhornOptions{Epsilon: 0.01, Relative: true, Tolerance: 1e-3, MaxSteps: 500}
+	d, err := metrics.SinkhornDistance(points, target, dim, options)
+	if err != nil {
+		return nil, err
+	}
+	floor, err := metrics.SinkhornDistance(draw(), target, dim, options)
+	return &Transport{Sinkhorn: d, Floor: runs.Float(floor.Cost)}, err
 }

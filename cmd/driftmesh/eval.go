@@ -217,7 +217,7 @@ func printEstimates(w io.Writer, e *paramserver.Estimates) {
 			bounded(t.Spearman, t.SpearmanLow, t.SpearmanHigh), bounded(t.Pearson, t.PearsonLow, t.PearsonHigh), t.Objects, t.PerObject)
 	}
 	if s := e.Sinkhorn; s != nil {
-		fmt.Fprintf(w, "  transport to the target's own samples costs %.4f (Sinkhorn, squared distance, ε %.3g)\n", s.Cost, s.Epsilon)
+		fmt.Fprintf(w, "  transport to the target's own samples costs %.4f, between two sets of those %.4f (Sinkhorn, squared distance, ε %.3g)\n", s.Cost, s.Floor, s.Epsilon)
 	}
 }
 

@@ -52,6 +52,7 @@ type Estimates struct {
 	TestSpearmanHigh *Float `json:"test_spearman_high,omitempty"`
 
 	// Sinkhorn is the entropic transport cost (squared distance) between samples
-	// and exact samples of the target.
-	Sinkhorn *Float `json:"sinkhorn,omitempty"`
+	// and exact samples of the target, the floor that between two sets of the latter.
+	Sinkhorn      *Float `json:"sinkhorn,omitempty"`
+	SinkhornFloor *Float `json:"sinkhorn_floor,omitempty"`
 }

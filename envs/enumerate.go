@@ -71,9 +71,9 @@ func Terminating(e Enumerable, policy LogPolicy) ([]float64, error) {
 				continue
 			}
 			if to, terminal := e.Child(state, action); terminal {
-				objects[to] = logAdd(objects[to], p)
+				objects[to] = LogAdd(objects[to], p)
 			} else {
-				reach[to] = logAdd(reach[to], p)
+				reach[to] = LogAdd(reach[to], p)
 			}
 		}
 	}
@@ -262,8 +262,8 @@ func FactsOf(env Env) Facts {
 	return f
 }
 
-// logAdd is log(e^a + e^b); b is finite.
-func logAdd(a, b float64) float64 {
+// LogAdd is log(e^a + e^b); one of them is finite, and neither is +Inf.
+func LogAdd(a, b float64) float64 {
 	if a < b {
 		a, b = b, a
 	}

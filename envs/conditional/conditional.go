@@ -90,7 +90,7 @@ func New(c Config) (envs.Env, error) {
 			e.offset[i] = -*f.LogZ
 		}
 		e.logZ = append(e.logZ, *f.LogZ)
-		logZ = logAdd(logZ, *f.LogZ+e.offset[i])
+		logZ = envs.LogAdd(logZ, *f.LogZ+e.offset[i])
 		best = max(best, math.Log(*f.MaxReward)+e.offset[i])
 	}
 	e.describe(envs.FactsOf(grid), logZ, best)
@@ -223,11 +223,4 @@ func (l *listed) LogRewards(out []float64) {
 			out[c*n+i] = l.betas[c]*r + l.offset[c]
 		}
 	}
-}
-
-func logAdd(a, b float64) float64 {
-	if a < b {
-		a, b = b, a
-	}
-	return a + math.Log1p(math.Exp(b-a))
 }

@@ -117,7 +117,7 @@ func (t *table) fill(c Config, rows []datafile.Row) error {
 // that every node has the same bits.
 func (t *table) sum() {
 	t.best = math.Inf(-1)
-	total := 0.0
+	total, logRest := 0.0, math.Inf(-1) // of more sequences than a float64 counts
 	add := func(logR, times float64) {
 		if logR > t.best {
 			total *= math.Exp(t.best - logR)
@@ -136,16 +136,14 @@ func (t *table) sum() {
 		for _, key := range slices.Sorted(maps.Keys(t.sparse)) {
 			add(t.sparse[key], 1)
 		}
+		if rest := t.cells() - float64(t.rows); !math.IsInf(rest, 1) {
+			add(t.floor, rest)
+		} else { // what the rows are of so many is lost in rounding
+			add(t.floor, 0)
+			logRest = t.floor + float64(t.length)*math.Log(float64(len(t.alphabet)))
+		}
 	}
-	logRest := math.Inf(-1) // of the sequences that no map can hold
-	if rest := t.cells() - float64(t.rows); t.dense == nil && !math.IsInf(rest, 1) {
-		add(t.floor, rest)
-	} else if t.dense == nil { // what the rows are of so many is lost in rounding
-		add(t.floor, 0)
-		logRest = t.floor + float64(t.length)*math.Log(float64(len(t.alphabet)))
-	}
-	logRows := t.best + math.Log(total)
-	t.logZ = max(logRows, logRest) + math.Log1p(math.Exp(-math.Abs(logRows-logRest)))
+	t.logZ = envs.LogAdd(t.best+math.Log(total), logRest)
 }
 
 // cells is the number of sequences.

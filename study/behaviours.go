@@ -84,7 +84,7 @@ func concludeBehaviours(t *experiment.Table) {
 		fits := along(s.alphas, s.fits, tiny)
 		t.Notes = append(t.Notes, s.where+fits.say("the deterministic smaller mass"))
 		switch {
-		case fits.mixed || fits.unknown > 0: // no order can be told of all
+		case fits.mixed() || fits.unknown > 0: // no order can be told of all
 			t.Values["order_mixed"]++
 		case fits.rise > 0:
 			t.Values["order_reversed"]++

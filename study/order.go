@@ -20,8 +20,7 @@ func certain(x float64) Estimate { return Estimate{Mean: x, Low: x, High: x, N: 
 type trend struct {
 	rise, fall      float64
 	rises, falls    string // from where to where
-	neither, mixed  bool
-	values, unknown int // how many there are, and of how many nothing is known
+	values, unknown int    // how many there are, and of how many nothing is known
 }
 
 // along compares every value with every later one. A difference counts if it is above
@@ -48,9 +47,10 @@ func along(names []string, values []Estimate, slack float64) trend {
 			}
 		}
 	}
-	t.neither, t.mixed = t.rise == 0 && t.fall == 0, t.rise > 0 && t.fall > 0
 	return t
 }
+
+func (t trend) mixed() bool { return t.rise > 0 && t.fall > 0 }
 
 // say puts the trend into words.
 func (t trend) say(what string) string {
@@ -59,9 +59,9 @@ func (t trend) say(what string) string {
 	}
 	out := what
 	switch {
-	case t.neither:
+	case t.rise == 0 && t.fall == 0:
 		out += " stays the same"
-	case t.mixed:
+	case t.mixed():
 		out += fmt.Sprintf(" is mixed: it rises by %.4f (%s) and falls by %.4f (%s)", t.rise, t.rises, t.fall, t.falls)
 	case t.rise > 0:
 		out += fmt.Sprintf(" rises with alpha, by %.4f in all: the order is reversed", t.rise)

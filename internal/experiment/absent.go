@@ -28,9 +28,10 @@ func (r *Results) absent(p *Part) []string {
 	if finished == 0 {
 		return nil
 	}
-	what := "they were made by an older version or are not evaluated for it"
+	const old = "were made by an older version or are not evaluated for it"
+	why := "they " + old
 	if p.Kind != Train {
-		what = "the computation gives no finite number of it there"
+		why = "the computation gives no finite number of it there"
 	}
 	var out []string
 	for _, name := range p.named() {
@@ -41,11 +42,11 @@ func (r *Results) absent(p *Part) []string {
 			if anywhere["tv"] == 0 {
 				hint += ", exact distances an environment that can be listed"
 			}
-			out = append(out, fmt.Sprintf("no cell has %s: the runs%s (%s).", name, strings.TrimPrefix(what, "they"), hint))
+			out = append(out, fmt.Sprintf("no cell has %s: the runs %s (%s).", name, old, hint))
 		case has == 0:
 			out = append(out, fmt.Sprintf("no cell has %s: the computation gives %s.", name, strings.Join(slices.Sorted(maps.Keys(anywhere)), ", ")))
 		case has < finished:
-			out = append(out, fmt.Sprintf("%d of %d runs have no %s: %s.", finished-has, finished, name, what))
+			out = append(out, fmt.Sprintf("%d of %d runs have no %s: %s.", finished-has, finished, name, why))
 		}
 		if at := atEnd[name]; has > 0 && at < has && slices.Contains(p.Metrics, name) {
 			if at == 0 {

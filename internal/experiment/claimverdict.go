@@ -54,10 +54,6 @@ func (r *Results) Judge(p *Part) []*Judged {
 	if len(p.Claims) == 0 {
 		return nil
 	}
-	cells := make(map[string]*Cell, len(p.Cells))
-	for _, c := range p.Cells {
-		cells[place(c.Values)] = c
-	}
 	var out []*Judged
 	for i := range p.Claims {
 		q := &p.Claims[i]
@@ -65,7 +61,7 @@ func (r *Results) Judge(p *Part) []*Judged {
 		for _, c := range p.Cells {
 			if q.about(c) {
 				found = true
-				out = append(out, r.judge(p, q, c, cells[place(moved(c.Values, q.Than))]))
+				out = append(out, r.judge(p, q, c, p.at(moved(c.Values, q.Than))))
 			}
 		}
 		if !found {
@@ -73,15 +69,6 @@ func (r *Results) Judge(p *Part) []*Judged {
 		}
 	}
 	return out
-}
-
-// place is the key of a cell.
-func place(values []Value) string {
-	var b strings.Builder
-	for _, v := range values {
-		fmt.Fprintf(&b, "%q %q ", v.Axis, v.Text)
-	}
-	return b.String()
 }
 
 // about says whether a claim is about a cell, which is not the one that it would be

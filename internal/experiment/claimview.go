@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,7 +56,7 @@ func claimSheet(all []*Judged) *sheet {
 		"than", "than_value", "than_number", "than_seeds", "than_reached", "than_missing", "than_diverged",
 		"by", "pairs", "difference", "low", "high", "p", "verdict"}}
 	number := func(x float64) any {
-		if x != x {
+		if math.IsNaN(x) {
 			return nil
 		}
 		return x

@@ -41,6 +41,8 @@ type Part struct {
 	Baseline []Value  `json:"baseline,omitempty"`
 	Margin   float64  `json:"margin"` // percent
 	Claims   []Claim  `json:"claims,omitempty"`
+
+	places map[string]*Cell // by their values, once they were looked for
 }
 
 // Cell is one point of a grid.

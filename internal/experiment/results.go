@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -149,18 +150,21 @@ func (p *Part) baselineOf(c *Cell) *Cell {
 	if len(p.Baseline) == 0 || c.has(p.Baseline) {
 		return nil
 	}
-	return p.counterpart(c, p.Baseline)
+	if base := p.at(moved(c.Values, p.Baseline)); base != nil && base.Refused == "" {
+		return base
+	}
+	return nil
 }
 
-// counterpart returns the cell that has the given values and agrees with another on all
-// other axes. Nil where there is none.
-func (p *Part) counterpart(c *Cell, given []Value) *Cell {
-	want := moved(c.Values, given)
-	i := slices.IndexFunc(p.Cells, func(other *Cell) bool { return slices.Equal(other.Values, want) })
-	if i < 0 || p.Cells[i].Refused != "" {
-		return nil
+// at returns the cell with these values on all axes; nil where there is none.
+func (p *Part) at(values []Value) *Cell {
+	if p.places == nil {
+		p.places = make(map[string]*Cell, len(p.Cells))
+		for _, c := range p.Cells {
+			p.places[fmt.Sprintf("%q", c.Values)] = c
+		}
 	}
-	return p.Cells[i]
+	return p.places[fmt.Sprintf("%q", values)]
 }
 
 // moved is a place with the given values on their axes.

@@ -20,29 +20,26 @@ const margin = 10
 
 // row is a task's line of the results.
 type row struct {
-	Task   string              `json:"task"`
-	Metric string              `json:"metric"`
-	Gfnx   experiment.Interval `json:"gfnx_tb"`
-	TB     experiment.Interval `json:"tb"`
-	// BesideGfnx compares our trajectory balance with gfnx's, seeds 0 to 4.
-	BesideGfnx experiment.Paired `json:"tb_beside_gfnx"`
-	Best       string            `json:"best_member"`
-	// Chosen is its mean on the seeds that chose it, Tested on fresh ones.
+	Task   string `json:"task"`
+	Metric string `json:"metric"`
+	Best   string `json:"best_member"`
+	// Chosen is its mean on the seeds that chose it.
 	Chosen experiment.Interval `json:"best_when_chosen"`
-	Tested experiment.Interval `json:"best_tested"`
-	// BesideTB compares it with trajectory balance on the fresh seeds.
-	BesideTB experiment.Paired `json:"best_beside_tb"`
+	compared
 	// Also are further measures, of which more is better.
-	Also map[string]further `json:"also,omitempty"`
+	Also map[string]compared `json:"also,omitempty"`
 }
 
-// further is a measure beside the one that members are ranked by.
-type further struct {
-	Gfnx       experiment.Interval `json:"gfnx_tb"`
-	TB         experiment.Interval `json:"tb"`
-	BesideGfnx experiment.Paired   `json:"tb_beside_gfnx"`
-	Tested     experiment.Interval `json:"best_tested"`
-	BesideTB   experiment.Paired   `json:"best_beside_tb"`
+// compared is one measure of all sides.
+type compared struct {
+	Gfnx experiment.Interval `json:"gfnx_tb"`
+	TB   experiment.Interval `json:"tb"`
+	// BesideGfnx compares our trajectory balance with gfnx's, seeds 0 to 4.
+	BesideGfnx experiment.Paired `json:"tb_beside_gfnx"`
+	// Tested is the mean of the best member on fresh seeds.
+	Tested experiment.Interval `json:"best_tested"`
+	// BesideTB compares it with trajectory balance there.
+	BesideTB experiment.Paired `json:"best_beside_tb"`
 }
 
 // resultsFile has a row for each task that was ever asked for.
@@ -100,24 +97,24 @@ func compareTask(t task, ours *outcome, peers []peerRun) row {
 	}
 	best := ours.best[t.name]
 	tested := ours.tested[t.name]
-	mine, gfnx := paired(t.value, both, theirs)
-	better, classic := paired(t.value, tested[best], tested[tb])
+	on := func(metric string, value func(map[string]float64) float64, higher bool) compared {
+		mine, gfnx := paired(value, both, theirs)
+		better, classic := paired(value, tested[best], tested[tb])
+		return compared{
+			Gfnx: experiment.MeanOf(known(gfnx)), TB: experiment.MeanOf(known(mine)), BesideGfnx: experiment.Pairs(metric, mine, gfnx, higher, margin),
+			Tested: experiment.MeanOf(known(better)), BesideTB: experiment.Pairs(metric, better, classic, higher, margin),
+		}
+	}
 	out := row{
 		Task: t.name, Metric: t.metric, Best: best,
-		Gfnx: experiment.MeanOf(known(gfnx)), TB: experiment.MeanOf(known(mine)), BesideGfnx: experiment.Pairs(t.metric, mine, gfnx, t.higher, margin),
-		Chosen: experiment.MeanOf(values(t.value, ours.choosing[t.name][best])), Tested: experiment.MeanOf(known(better)),
-		BesideTB: experiment.Pairs(t.metric, better, classic, t.higher, margin),
+		Chosen:   experiment.MeanOf(values(t.value, ours.choosing[t.name][best])),
+		compared: on(t.metric, t.value, t.higher),
 	}
 	for _, name := range t.also {
 		if out.Also == nil {
-			out.Also = map[string]further{}
+			out.Also = map[string]compared{}
 		}
-		mine, gfnx := paired(plain(name), both, theirs)
-		better, classic := paired(plain(name), tested[best], tested[tb])
-		out.Also[name] = further{
-			Gfnx: experiment.MeanOf(known(gfnx)), TB: experiment.MeanOf(known(mine)), BesideGfnx: experiment.Pairs(name, mine, gfnx, true, margin),
-			Tested: experiment.MeanOf(known(better)), BesideTB: experiment.Pairs(name, better, classic, true, margin),
-		}
+		out.Also[name] = on(name, plain(name), true)
 	}
 	return out
 }
@@ -160,9 +157,9 @@ var words = map[string]string{"eval_ess": "ESS, share of the samples, higher is 
 func table(rows []row) string {
 	var b strings.Builder
 	b.WriteString("| task | measure | gfnx, TB | Driftmesh, TB | TB beside gfnx's | best member of seeds 0–2 | on seeds 3–7 | beside TB there |\n|---|---|---|---|---|---|---|---|\n")
-	line := func(what, measure string, gfnx, tb experiment.Interval, besideGfnx experiment.Paired, best string, tested experiment.Interval, besideTB experiment.Paired) {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s: %s | `%s` | %s | %s: %s |\n", what, strings.ReplaceAll(measure, "|", `\|`), gfnx.Text(), tb.Text(),
-			besideGfnx.Verdict, besideGfnx.Diff.Text(), best, tested.Text(), besideTB.Verdict, besideTB.Diff.Text())
+	line := func(what, measure, best string, c compared) {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s: %s | `%s` | %s | %s: %s |\n", what, strings.ReplaceAll(measure, "|", `\|`), c.Gfnx.Text(), c.TB.Text(),
+			c.BesideGfnx.Verdict, c.BesideGfnx.Diff.Text(), best, c.Tested.Text(), c.BesideTB.Verdict, c.BesideTB.Diff.Text())
 	}
 	for _, r := range rows {
 		t := tasks[slices.IndexFunc(tasks, func(t task) bool { return t.name == r.Task })]
@@ -170,10 +167,9 @@ func table(rows []row) string {
 		if t.higher {
 			direction = ", higher is better"
 		}
-		line(t.what, r.Metric+direction, r.Gfnx, r.TB, r.BesideGfnx, r.Best, r.Tested, r.BesideTB)
+		line(t.what, r.Metric+direction, r.Best, r.compared)
 		for _, name := range t.also {
-			a := r.Also[name]
-			line("", words[name], a.Gfnx, a.TB, a.BesideGfnx, r.Best, a.Tested, a.BesideTB)
+			line("", words[name], r.Best, r.Also[name])
 		}
 	}
 	return b.String()

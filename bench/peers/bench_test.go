@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -244,6 +245,33 @@ func TestUnequalSidesAreFound(t *testing.T) {
 		k := check{Sides: map[library]answer{ours: same, torchgfn: same, gfnx: other}}
 		if err := k.agree(); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", want, err)
+		}
+	}
+}
+
+// TestChecksOfOtherGridsStay: a run of one part does not unpublish what was checked for
+// the others, unless the versions are other ones.
+func TestChecksOfOtherGridsStay(t *testing.T) {
+	of := func(version string, grids ...grid) *checks {
+		c := &checks{header: header{Versions: map[string]string{"gfnx": version}}}
+		for _, g := range grids {
+			c.Checks = append(c.Checks, check{Grid: g, Sides: map[library]answer{ours: {Parameters: len(grids)}}})
+		}
+		return c
+	}
+	for want, old := range map[string]*checks{
+		"2d-h8 3, 4d-h8 1, 4d-h16 3": of("1", standard(2, 8), standard(4, 8), standard(4, 16)),
+		"4d-h8 1":                    of("2", standard(2, 8)),
+	} {
+		c := of("1", standard(4, 8))
+		c.keep(old)
+		c.keep(nil)
+		var got []string
+		for _, k := range c.Checks {
+			got = append(got, fmt.Sprintf("%s %d", k.Grid, k.Sides[ours].Parameters))
+		}
+		if text := strings.Join(got, ", "); text != want {
+			t.Errorf("%s, want %s", text, want)
 		}
 	}
 }

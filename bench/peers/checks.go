@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 )
 
 // check compares what the libraries make of one grid, with parameters that
@@ -17,6 +19,25 @@ type check struct {
 type checks struct {
 	header
 	Checks []check `json:"checks"`
+}
+
+// keep takes over what an earlier run with the same versions checked on other grids: a
+// run of one part checks its own alone.
+func (c *checks) keep(old *checks) {
+	if old == nil || !maps.Equal(c.Versions, old.Versions) {
+		return
+	}
+	here := c.Checks
+	c.Checks = nil
+	for _, k := range old.Checks {
+		if !slices.ContainsFunc(here, func(h check) bool { return h.Grid == k.Grid }) {
+			c.Checks = append(c.Checks, k)
+		}
+	}
+	c.Checks = append(c.Checks, here...)
+	slices.SortStableFunc(c.Checks, func(a, b check) int {
+		return cmp.Or(cmp.Compare(a.Grid.Dim, b.Grid.Dim), cmp.Compare(a.Grid.Height, b.Grid.Height))
+	})
 }
 
 // sameTV is how far float32 may carry two evaluations of one policy apart.

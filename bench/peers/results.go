@@ -67,6 +67,13 @@ func (c *comparison) write(name string, v any) error {
 // what earlier runs left of the other parts.
 func (c *comparison) publish() error {
 	var faults []error
+	if c.results.Equal != nil {
+		old, err := load(c.out)
+		if err != nil {
+			return err
+		}
+		c.results.Equal.keep(old.Equal)
+	}
 	for name, v := range map[string]any{"equal.json": c.results.Equal, "updates.json": c.results.Updates, "sampling.json": c.results.Sampling, "quality.json": c.results.Quality, "start.json": c.results.Start} {
 		if data, err := json.Marshal(v); err == nil && string(data) == "null" {
 			continue
